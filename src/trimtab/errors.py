@@ -1,0 +1,27 @@
+"""Errors a user can act on. The command line prints their message without a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user can mend: the message says what is wrong, where, and what to do."""
+
+
+class DataError(UserError):
+    """A file or row that cannot be read as the data it should be."""
+
+
+class RecipeError(UserError):
+    """A recipe that cannot be run as written."""
+
+
+class ModelError(UserError):
+    """A model or checkpoint that cannot be loaded or may not be used."""
+
+
+class NumericsError(UserError):
+    """A loss or gradient that is not finite. Names the step, the rows and where the batch was written."""
+
+
+class Interrupted(UserError):
+    """The user asked to stop; the state was saved and the message says how to go on."""
