@@ -1,0 +1,1 @@
+"""Files and conversations: readers for every common format, chat templates, splits and checks."""

@@ -1,0 +1,193 @@
+"""Messages to tokens with an exact loss mask: the only code that knows about chat templates.
+
+A demonstration is `prompt_ids + response_ids`; exactly the response ids are supervised. They are what the model itself
+has to write: the response, then the token with which this template ends a turn. Both come from rendering the model's
+own template, never from a table of known templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from trimtab.data.encoder import GuardedEncoder
+from trimtab.errors import DataError, ModelError
+from trimtab.types import Demonstration, Message, Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# For base models, which come without a chat template: every message is "text\n" and eos ends the response.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
+)
+
+_QUESTION = Message("user", "question")
+_ANSWER = "answer"
+
+
+class LabelledToken(NamedTuple):
+    """A token as text, for display, and whether the loss sees it."""
+
+    token_id: int
+    text: str
+    supervised: bool
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a template writes around the content of a last assistant message."""
+
+    start: str  # before anything the model writes
+    lead: str  # what the model writes before the content (a space, an empty thinking block)
+    tail: str  # what the model writes after the content, up to and with the end-of-turn token
+    after: str  # all that the template itself writes after the content
+
+
+class ChatTemplate:
+    """A tokenizer's chat template as prompt tokens, response tokens and stop tokens.
+
+    Text in messages is never read as a special token, whatever it contains. On text without special-token strings
+    `prompt_ids` equals the tokenizer's own `apply_chat_template(..., add_generation_prompt=True)`. A tokenizer without
+    a chat template gets the plain form: every message is its text and a newline, and eos ends a response.
+
+    Raises `ModelError` for a tokenizer that has no end-of-turn token, no token left for padding, or no tokenizer.json.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.is_plain = not tokenizer.chat_template
+        self._encoder = GuardedEncoder(tokenizer, self._template_tokens())
+        self._frame, self._end_of_turn = self._find_frame()
+        self.end_of_turn_id = int(tokenizer.convert_tokens_to_ids([self._end_of_turn])[0])
+        eos = tokenizer.eos_token_id
+        self.stop_ids = frozenset({self.end_of_turn_id} if eos is None else {self.end_of_turn_id, eos})
+        self.pad_id = self._choose_pad()
+        self._context_ids = self._encoder.encode(self._frame.start)
+        self._context = self._to_text(self._context_ids)
+        self._lead_text = self._after_context(self._continue(self._frame.lead))
+        self._tail_text = self._frame.tail.removesuffix(self._end_of_turn)
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Tokens of the conversation and the opening of the assistant's turn. An empty prompt is one start token."""
+        if not prompt.messages:
+            return [self._start_id()]
+        return self._encoder.encode(self._start_of_text() + self._render(prompt.messages, open_turn=True))
+
+    def response_ids(self, text: str) -> list[int]:
+        """Tokens the model should write: the response as the template writes it, then the end-of-turn token."""
+        frame = self._frame
+        full = self._start_of_text() + self._render((_QUESTION, Message("assistant", text)), open_turn=False)
+        if full.startswith(frame.start) and full[len(frame.start) :].endswith(frame.after):
+            content = full[len(frame.start) : len(full) - len(frame.after)]
+        else:  # the template rewrites what surrounds the response because of its text
+            content = frame.lead + self._encoder.guard(text)
+        return self._continue(content + frame.tail)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Response tokens as text, up to the first stop token and without what the template itself adds."""
+        stop = next((n for n, token in enumerate(token_ids) if token in self.stop_ids), None)
+        text = self._after_context(list(token_ids[:stop])).removeprefix(self._lead_text)
+        return text if stop is None else text.removesuffix(self._tail_text)
+
+    def describe(self, demonstration: Demonstration) -> list[LabelledToken]:
+        """Every token of a demonstration and whether it is supervised, for display."""
+        prompt = [(i, False) for i in self.prompt_ids(demonstration.prompt)]
+        response = [(i, True) for i in self.response_ids(demonstration.response)]
+        return [LabelledToken(i, str(self.tokenizer.decode([i])), supervised) for i, supervised in prompt + response]
+
+    def _render(self, messages: Sequence[Message], *, open_turn: bool) -> str:
+        return self._apply([Message(m.role, self._encoder.guard(m.content)) for m in messages], open_turn)
+
+    def _apply(self, messages: Sequence[Message], open_turn: bool) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                [{"role": m.role, "content": m.content} for m in messages],
+                chat_template=PLAIN_TEMPLATE if self.is_plain else None,
+                add_generation_prompt=open_turn,
+                tokenize=False,
+            )
+        except TemplateError as error:
+            roles = ", ".join(m.role for m in messages)
+            raise DataError(
+                f"The chat template of {self._name()} refuses a conversation with the roles [{roles}]: {error}. Change "
+                "the rows, or choose a model whose template accepts these roles."
+            ) from error
+        return str(rendered)
+
+    def _template_tokens(self) -> list[str]:
+        """Added tokens the template writes, whether or not the tokenizer calls them special."""
+        rendered = self._apply((_QUESTION, Message("assistant", _ANSWER), _QUESTION), open_turn=True)
+        added = [token.content for token in self.tokenizer.added_tokens_decoder.values()]
+        return [token for token in added if token in rendered and not token.isspace() and not token.isalnum()]
+
+    def _find_frame(self) -> tuple[_Frame, str]:
+        start_of_text = self._start_of_text()
+        opened = start_of_text + self._render((_QUESTION,), open_turn=True)
+        full = start_of_text + self._render((_QUESTION, Message("assistant", _ANSWER)), open_turn=False)
+        before, found, after = full.rpartition(_ANSWER)
+        if not found:
+            raise ModelError(
+                f"The chat template of {self._name()} drops the assistant's messages; it cannot be trained."
+            )
+        start = opened if before.startswith(opened) else before
+        lead = before[len(start) :]
+        end = self._encoder.first_control_token(after)
+        if end is not None:
+            return _Frame(start, lead, after[: end.end()], after), end.group()
+        if self.tokenizer.eos_token is None:
+            raise ModelError(
+                f"The tokenizer of {self._name()} has no end-of-turn token: its chat template writes no special token "
+                "after an answer and eos_token is not set. Set eos_token in tokenizer_config.json."
+            )
+        return _Frame(start, lead, self.tokenizer.eos_token, after), self.tokenizer.eos_token
+
+    def _continue(self, written: str) -> list[int]:
+        """Tokens of text that follows the opened turn. The opening keeps its own tokens, as it does in generation."""
+        opening = self._encoder.encode(self._frame.start)
+        whole = self._encoder.encode(self._frame.start + written)
+        if whole[: len(opening)] == opening:
+            return whole[len(opening) :]
+        return self._encoder.encode_apart(written)
+
+    def _choose_pad(self) -> int:
+        tokenizer = self.tokenizer
+        preferred = [tokenizer.pad_token_id, tokenizer.unk_token_id]
+        special = [i for i, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
+        used = set(self._encoder.encode(self._frame.start)) | {tokenizer.bos_token_id}
+        spare = [i for i in special if i not in used]
+        for candidate in preferred + spare:
+            if candidate is not None and candidate not in self.stop_ids:
+                return candidate
+        raise ModelError(
+            f"The tokenizer of {self._name()} has no token to pad with: every special token it has ends or opens a "
+            "turn. Add one (tokenizer.add_special_tokens({'pad_token': '<pad>'})) and resize the model's embeddings."
+        )
+
+    def _start_of_text(self) -> str:
+        """What the plain form opens with: bos, for tokenizers that put it there themselves."""
+        if self.is_plain and self._adds_bos():
+            return str(self.tokenizer.bos_token)
+        return ""
+
+    def _adds_bos(self) -> bool:
+        ids = self.tokenizer("").input_ids
+        return self.tokenizer.bos_token_id is not None and ids[:1] == [self.tokenizer.bos_token_id]
+
+    def _start_id(self) -> int:
+        start = self.tokenizer.bos_token_id
+        return self.end_of_turn_id if start is None else start
+
+    def _after_context(self, token_ids: list[int]) -> str:
+        """Text of tokens that follow the opened turn; decoding them alone could lose a leading space."""
+        return self._to_text(self._context_ids + token_ids)[len(self._context) :]
+
+    def _to_text(self, token_ids: list[int]) -> str:
+        return str(self.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _name(self) -> str:
+        return self.tokenizer.name_or_path or "this model"
