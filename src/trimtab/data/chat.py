@@ -61,7 +61,7 @@ class ChatTemplate:
         self.is_plain = not tokenizer.chat_template
         self._encoder = GuardedEncoder(tokenizer, self._template_tokens())
         self._frame, self._end_of_turn = self._find_frame()
-        self.end_of_turn_id = int(tokenizer.convert_tokens_to_ids([self._end_of_turn])[0])
+        self.end_of_turn_id = tokenizer.added_tokens_encoder[self._end_of_turn]
         eos = tokenizer.eos_token_id
         self.stop_ids = frozenset({self.end_of_turn_id} if eos is None else {self.end_of_turn_id, eos})
         self.pad_id = self._choose_pad()
