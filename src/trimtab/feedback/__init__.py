@@ -1,0 +1,1 @@
+"""Where judgement comes from: reward models, programs and (later) people and judges."""

@@ -1,0 +1,43 @@
+"""Scorers: what gives a completion its raw score. A reward model, or any function of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from trimtab.models.rows import TokenRow
+from trimtab.models.scalar_model import ScalarModel
+from trimtab.types import Completion, Prompt
+
+
+class RewardModelScorer:
+    """Scores by a reward model, read at each completion's last token."""
+
+    def __init__(self, model: ScalarModel, *, pad_id: int, max_tokens: int) -> None:
+        self.model = model
+        self.pad_id = pad_id
+        self.max_tokens = max_tokens
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]], rows: Sequence[TokenRow]
+    ) -> Tensor:
+        """Scores of all completions, prompt by prompt: `[R]`."""
+        return torch.cat(self.model.score_rows(rows, pad_id=self.pad_id, max_tokens=self.max_tokens))
+
+
+class FunctionScorer:
+    """Scores by a program: `function(prompt, completion) -> float`."""
+
+    def __init__(self, function: Callable[[Prompt, Completion], float]) -> None:
+        self.function = function
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]], rows: Sequence[TokenRow]
+    ) -> Tensor:
+        """Scores of all completions, prompt by prompt: `[R]`."""
+        return torch.tensor(
+            [self.function(p, completion) for p, group in zip(prompts, completions, strict=True) for completion in group],
+            dtype=torch.float32,
+        )

@@ -1,0 +1,1 @@
+"""Models: names to folders, folders to policies and reward models, rows to response tensors."""

@@ -1,0 +1,141 @@
+"""From a folder to a policy or a reward model, with the checks that keep a wrong one from being used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from trimtab.data.chat import ChatTemplate
+from trimtab.errors import ModelError
+from trimtab.models.policy import Policy, head_logits
+from trimtab.models.registry import check_folder, load_tokenizer, locate
+from trimtab.models.rows import TokenRow, lay_out
+from trimtab.models.scalar_model import ScalarModel, load_head
+from trimtab.models.trunk import Trunk
+
+POLICY_ADAPTER = "policy"
+REWARD_ADAPTER = "reward"
+
+
+def load_policy(
+    name: str,
+    *,
+    weights_dtype: torch.dtype = torch.float32,
+    compute_dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    allow_remote_code: bool = False,
+) -> Policy:
+    """Load a policy by folder or name, its adapter merged when it has one, so that it is a plain model again.
+
+    Raises `ModelError` for a folder that is not a whole causal language model in safetensors.
+    """
+    folder = locate(name)
+    check_folder(folder, allow_remote_code=allow_remote_code)
+    tokenizer = load_tokenizer(str(folder))
+    if is_adapter(folder):
+        base = _load_causal_lm(base_of(folder), torch.float32, allow_remote_code)
+        trunk = Trunk(base)
+        trunk.load_adapter(POLICY_ADAPTER, str(folder))
+        model = trunk.model.merge_and_unload()
+    else:
+        model = _load_causal_lm(folder, weights_dtype, allow_remote_code)
+    trunk = Trunk(model.to(device=device, dtype=weights_dtype).eval(), compute_dtype=compute_dtype)
+    _check_head(trunk)
+    return Policy(trunk, tokenizer, ChatTemplate(tokenizer))
+
+
+def load_reward_model(
+    folder: Path,
+    *,
+    onto: Trunk | None = None,
+    compute_dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    allow_remote_code: bool = False,
+) -> ScalarModel:
+    """Load a reward model: onto a trunk whose base weights are the ones it was trained on, or with a trunk of its own.
+
+    Raises `ModelError` when the folder holds no reward model.
+    """
+    check_folder(folder, allow_remote_code=allow_remote_code)
+    if is_adapter(folder):
+        trunk = onto or Trunk(
+            _load_causal_lm(base_of(folder), compute_dtype, allow_remote_code).to(device).eval(),
+            compute_dtype=compute_dtype,
+        )
+        head = load_head(folder, trunk.config.hidden_size)
+        trunk.load_adapter(REWARD_ADAPTER, str(folder))
+        return ScalarModel(trunk, head.to(device), REWARD_ADAPTER)
+    model = _load_causal_lm(folder, compute_dtype, allow_remote_code, head_may_be_missing=True)
+    trunk = Trunk(model.to(device).eval(), compute_dtype=compute_dtype)
+    return ScalarModel(trunk, load_head(folder, trunk.config.hidden_size).to(device))
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a PEFT adapter, which needs the model it stands on."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def base_of(folder: Path) -> Path:
+    """The folder of the model an adapter stands on: where it was, or beside the adapter when both were moved."""
+    recorded = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path") or ""
+    beside = folder.parent / Path(recorded).name
+    if not Path(recorded).is_dir() and beside.is_dir():
+        return beside
+    if not recorded:
+        raise ModelError(f"{folder} is an adapter that does not say which model it stands on")
+    return locate(recorded)
+
+
+def _load_causal_lm(
+    folder: Path, dtype: torch.dtype, allow_remote_code: bool, *, head_may_be_missing: bool = False
+) -> PreTrainedModel:
+    check_folder(folder, allow_remote_code=allow_remote_code)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=allow_remote_code,
+            output_loading_info=True,
+        )
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"{folder} cannot be loaded as a causal language model: {error}\n"
+            "The file may be cut short or belong to another model. Fetch or make it again"
+        ) from error
+    _check_report(folder, report, head_may_be_missing)
+    return model
+
+
+def _check_report(folder: Path, report: dict[str, Any], head_may_be_missing: bool) -> None:
+    """A weight that was not in the file was made up at random: that is no model anyone trained."""
+    missing = {key for key in report["missing_keys"] if not (head_may_be_missing and "lm_head" in key)}
+    mismatched = report["mismatched_keys"]
+    if missing or mismatched:
+        example = sorted(map(str, missing or mismatched))[0]
+        raise ModelError(
+            f"the weights in {folder} are not those its config.json describes: {len(missing)} are missing and "
+            f"{len(mismatched)} have another shape (for one, {example}). It may be a checkpoint of another model"
+        )
+
+
+def _check_head(trunk: Trunk) -> None:
+    """Some families change logits after the head. Make sure that ours are the model's own on a few tokens."""
+    model = trunk.causal_lm
+    ids = torch.arange(2, 10, device=trunk.device) % trunk.config.vocab_size
+    row = lay_out([TokenRow(tuple(ids.tolist()), ((1,),))], pad_id=0, device=trunk.device)
+    with torch.no_grad():
+        ours = head_logits(trunk.hidden(row), trunk)[: len(ids)].float()
+        with trunk.autocast():
+            theirs = model(input_ids=ids[None], use_cache=False).logits[0].float()
+    if not torch.allclose(ours, theirs, atol=0.05 * theirs.abs().max().item(), rtol=0):
+        raise ModelError(
+            f"models of type {trunk.config.model_type!r} treat logits in a way trimtab does not know: "
+            "the log-probabilities it would compute are not the model's"
+        )

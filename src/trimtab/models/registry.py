@@ -1,0 +1,109 @@
+"""From the name of a model to the folder that holds it: a local folder, a bundled model, or a hub id with a revision.
+
+Being offline is normal. A hub is asked only when a hub id (`organisation/name` or `organisation/name@revision`) is given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trimtab.errors import ModelError
+from trimtab.models.bundled import BUNDLED, fetch, weights_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers import PreTrainedTokenizerBase
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+
+
+def locate(name: str, *, say: Callable[[str], None] = lambda _: None) -> Path:
+    """The folder of a model, fetched first when it is a bundled one or on a hub.
+
+    Raises `ModelError`, saying what to do, when there is no such model or it cannot be reached.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if name in BUNDLED:
+        return fetch(BUNDLED[name], say=say)
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise ModelError(f"there is no model folder {path}")
+    if name.count("/") == 1:
+        return _from_hub(name)
+    near = difflib.get_close_matches(name, BUNDLED, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    raise ModelError(
+        f"no model is called {name!r}. {hint}A model is a folder, a hub id such as organisation/name@revision, "
+        f"or one of: {', '.join(BUNDLED)}"
+    )
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    wanted = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
+    except Exception as error:
+        raise ModelError(
+            f"could not get {name} from the hub: {error}\nCheck the name, the revision and the connection. Offline, give "
+            f"the folder of a model you have, or a bundled one: {', '.join(BUNDLED)}"
+        ) from error
+
+
+def fingerprint(name: str) -> str:
+    """What identifies a model's content: it changes when the weights, the tokenizer or the template do."""
+    if name in BUNDLED and not Path(name).is_dir():
+        return f"bundled:{name}:{BUNDLED[name].weights_sha256}"
+    folder = locate(name)
+    digest = hashlib.sha256(weights_digest(folder).encode())
+    for pattern in ("config.json", "tokenizer*", "chat_template*", "adapter_config.json"):
+        for file in sorted(folder.glob(pattern)):
+            digest.update(file.name.encode() + file.read_bytes())
+    return f"folder:{digest.hexdigest()}"
+
+
+def check_folder(folder: Path, *, allow_remote_code: bool = False) -> None:
+    """Refuse what must not be loaded: pickles, code that a model brings along, files that are no model.
+
+    Raises `ModelError` that names the file and says what to do.
+    """
+    adapter = (folder / "adapter_config.json").is_file()
+    config_file = folder / ("adapter_config.json" if adapter else "config.json")
+    try:
+        config = json.loads(config_file.read_text())
+    except FileNotFoundError:
+        raise ModelError(f"{folder} is no model folder: it has no config.json") from None
+    except ValueError as error:
+        raise ModelError(f"{config_file} cannot be read: {error}") from error
+    if config.get("auto_map") and not allow_remote_code:
+        raise ModelError(
+            f"{folder} brings Python code of its own (auto_map in config.json), which would run with your rights. "
+            "Read that code; if you trust it, set allow_remote_code: true in the recipe"
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+        if pickles:
+            raise ModelError(
+                f"{folder} holds weights as a pickle ({pickles[0]}), which can run any code when it is opened. "
+                "trimtab reads safetensors only: convert it with safetensors' tools where you trust the file"
+            )
+        raise ModelError(f"{folder} has no weights: no *.safetensors file")
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, with its chat template. Raises `ModelError` when the folder has none."""
+    from transformers import AutoTokenizer
+
+    folder = locate(name)
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder} has no tokenizer that can be read: {error}") from error

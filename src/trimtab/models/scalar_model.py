@@ -1,0 +1,116 @@
+"""A trunk with one number on top: a reward model reads it at a response's end, a value model before every token."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from trimtab.errors import ModelError
+from trimtab.models.rows import RowBatch, TokenRow, lay_out, micro_batches, response_slices
+from trimtab.models.trunk import Trunk
+
+HEAD_FILE = "scalar_head.safetensors"
+ADAPTER_FILE = "adapter_config.json"
+
+
+@dataclass
+class ScalarModel:
+    """A trunk under one adapter (or none) and a linear head `[D] -> 1`, in float32.
+
+    Used as a reward model through `scores` and as a value model through `values`. One is made from the other by
+    copying the head and the adapter, so a critic starts as the reward model (InstructGPT, appendix C.4).
+    """
+
+    trunk: Trunk
+    head: nn.Linear
+    adapter: str | None = None
+    trained_with: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def fresh(cls, trunk: Trunk, *, adapter: str | None, seed: int) -> ScalarModel:
+        """A new head: weights of standard deviation 1 / sqrt(D + 1), bias 0 (Stiennon et al. 2020, detail 8)."""
+        width = trunk.config.hidden_size
+        head = nn.Linear(width, 1)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            head.weight.normal_(std=1 / math.sqrt(width + 1), generator=generator)
+            head.bias.zero_()
+        return cls(trunk, head.to(trunk.device), adapter)
+
+    def scores(self, batch: RowBatch, *, train: bool = False) -> Tensor:
+        """One score a response, read at its last token: `[R]`, float32."""
+        return self._read(batch, batch.last_token, train=train)
+
+    def values(self, batch: RowBatch, *, train: bool = False) -> Tensor:
+        """The value of the state before each response token: `[R, T]`, float32, 0 where masked."""
+        return self._read(batch, batch.predicted_from, train=train).masked_fill(~batch.mask, 0.0)
+
+    def score_rows(self, rows: Sequence[TokenRow], *, pad_id: int, max_tokens: int) -> list[Tensor]:
+        """Scores of every response without gradients: one tensor a row, in the order of the rows."""
+        scores: list[Tensor] = [torch.empty(0)] * len(rows)
+        with torch.no_grad():
+            for indices in micro_batches(rows, max_tokens=max_tokens):
+                chunk = [rows[i] for i in indices]
+                flat = self.scores(lay_out(chunk, pad_id=pad_id, device=self.trunk.device))
+                for index, piece in zip(indices, response_slices(chunk), strict=True):
+                    scores[index] = flat[piece].cpu()
+        return scores
+
+    def _read(self, batch: RowBatch, places: Tensor, *, train: bool) -> Tensor:
+        with self.trunk.using(self.adapter, train=train):
+            hidden = self.trunk.hidden(batch)
+        return self.head(hidden[places].float()).squeeze(-1)
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Head, and the adapter's parameters or all of the decoder's."""
+        head = {f"scalar_head.{name}": p for name, p in self.head.named_parameters()}
+        if self.adapter is not None:
+            return head | self.trunk.adapter_parameters(self.adapter)
+        return head | dict(self.trunk.causal_lm.get_decoder().named_parameters())
+
+    def normalise(self, mean: float, std: float) -> None:
+        """Rescale the head so that scores that had this mean and deviation get mean 0 and deviation 1 (detail 9)."""
+        if not std > 0:
+            raise ModelError("the reward model gives every response the same score, so it cannot be normalised")
+        with torch.no_grad():
+            self.head.weight /= std
+            self.head.bias.sub_(mean).div_(std)
+
+    def copy(self, adapter: str) -> ScalarModel:
+        """A second model that starts equal to this one and learns in an adapter of its own, on the same trunk."""
+        if self.adapter is not None:
+            self.trunk.copy_adapter(self.adapter, adapter)
+        else:
+            self.trunk.add_adapter(adapter, rank=16, alpha=32, dropout=0.0, targets="all-linear")
+        head = nn.Linear(self.head.in_features, 1)
+        head.load_state_dict(self.head.state_dict())
+        return ScalarModel(self.trunk, head.to(self.trunk.device), adapter)
+
+    def save(self, folder: Path) -> None:
+        """Write the trunk's weights (a PEFT folder or a Hugging Face folder) and the head beside them."""
+        if self.adapter is not None:
+            self.trunk.save_adapter(self.adapter, folder)
+        else:
+            self.trunk.causal_lm.save_pretrained(folder)
+        weights = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
+        save_file(weights, folder / HEAD_FILE, metadata={"trained_with": json.dumps(self.trained_with)})
+
+
+def load_head(folder: Path, width: int) -> nn.Linear:
+    """The scalar head saved in `folder`. Raises `ModelError` when there is none or it belongs to another model."""
+    path = folder / HEAD_FILE
+    if not path.is_file():
+        raise ModelError(f"{folder} is no reward model: it has no {HEAD_FILE}")
+    weights = load_file(path)
+    if weights["weight"].shape != (1, width):
+        raise ModelError(f"{path} was made for hidden size {weights['weight'].shape[1]}, but the model has {width}")
+    head = nn.Linear(width, 1)
+    head.load_state_dict(weights)
+    return head

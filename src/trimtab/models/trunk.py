@@ -1,0 +1,173 @@
+"""The trunk: a transformer without its head, run over rows, under one of several sets of weights.
+
+A policy, its reference, a reward model and a value model are often one trunk with different adapters. Adapters are
+switched by name; `None` means the base weights alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trimtab.errors import ModelError
+from trimtab.models.rows import RowBatch
+
+
+class Trunk:
+    """A causal language model whose hidden states are wanted. Holds at most one copy of the base weights.
+
+    `compute_dtype` is what matrix products run in: bfloat16 runs under autocast, float32 runs plainly.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, compute_dtype: torch.dtype = torch.float32) -> None:
+        self.model: PreTrainedModel | PeftModel = model
+        self.compute_dtype = compute_dtype
+        self._active: str | None = None
+        self._learning: set[str] = set()
+
+    @property
+    def causal_lm(self) -> PreTrainedModel:
+        """The transformers model itself, whatever adapters are injected into it."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def config(self) -> Any:
+        """The transformers configuration of the text model."""
+        return self.causal_lm.config.get_text_config()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.causal_lm.device
+
+    def autocast(self) -> Any:
+        """The context in which forward passes run."""
+        if self.compute_dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.compute_dtype)
+
+    def hidden(self, batch: RowBatch, *, state: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Final hidden states of every token, `[B * L, D]`, under the active adapter.
+
+        With `state`, the base model's parameters are replaced by these tensors for this call (names as in its
+        `state_dict`), so that frozen weights need not be copied into a second model.
+        """
+        decoder = self.causal_lm.get_decoder()
+        inputs = {
+            "input_ids": batch.input_ids,
+            "position_ids": batch.positions,
+            "attention_mask": self._attention_mask(batch),
+            "use_cache": False,
+        }
+        with self.autocast():
+            if state is None:
+                output = decoder(**inputs)
+            else:
+                output = torch.func.functional_call(decoder, dict(state), kwargs=inputs, tie_weights=False)
+        return output.last_hidden_state.flatten(0, 1)
+
+    def _attention_mask(self, batch: RowBatch) -> Tensor | dict[str, Tensor]:
+        config = self.config
+        window = getattr(config, "sliding_window", None)
+        layer_types = getattr(config, "layer_types", None) or ()
+        if "sliding_attention" in layer_types:
+            return {
+                "full_attention": self._as_attention_bias(batch.attention_mask()),
+                "sliding_attention": self._as_attention_bias(batch.attention_mask(window)),
+            }
+        uses_window = window is not None and getattr(config, "use_sliding_window", True)
+        return self._as_attention_bias(batch.attention_mask(window if uses_window and not layer_types else None))
+
+    def _as_attention_bias(self, allowed: Tensor) -> Tensor:
+        """Fused attention takes booleans; the eager one adds a number to the scores."""
+        if self.config._attn_implementation == "sdpa":
+            return allowed
+        dtype = self.compute_dtype
+        return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+
+    # Adapters -------------------------------------------------------------------------------------------------------
+
+    def add_adapter(self, name: str, *, rank: int, alpha: int, dropout: float, targets: str | list[str]) -> None:
+        """Inject a fresh LoRA adapter that can learn (Hu et al. 2021). It starts as the identity, in float32."""
+        config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
+        if isinstance(self.model, PeftModel):
+            self.model.add_adapter(name, config)
+        else:
+            self.model = get_peft_model(self.model, config, adapter_name=name)
+        self._learning.add(name)
+        self._activate(name)
+
+    def load_adapter(self, name: str, folder: str) -> None:
+        """Inject a frozen adapter saved in `folder`."""
+        if isinstance(self.model, PeftModel):
+            self.model.load_adapter(folder, adapter_name=name)
+        else:
+            self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
+        self._activate(name)
+
+    def copy_adapter(self, source: str, target: str) -> None:
+        """Inject a second adapter with the shape and weights of `source`, which can learn."""
+        model = self._peft_model()
+        model.add_adapter(target, replace(model.peft_config[source], inference_mode=False))
+        copied = self.adapter_parameters(target)
+        for name, parameter in self.adapter_parameters(source).items():
+            copied[name.replace(f".{source}.", f".{target}.")].data = parameter.data.float().clone()
+        self._learning.add(target)
+        self._activate(target)
+
+    def adapter_parameters(self, name: str) -> dict[str, nn.Parameter]:
+        """The parameters of one adapter, by name."""
+        return {n: p for n, p in self._peft_model().named_parameters() if f".{name}." in n}
+
+    def save_adapter(self, name: str, folder: Path) -> None:
+        """Write one adapter as a PEFT folder."""
+        self._peft_model().save_pretrained(folder, selected_adapters=[name])
+
+    @contextmanager
+    def using(self, adapter: str | None, *, train: bool = False) -> Iterator[None]:
+        """Run under one adapter, or with `None` under the base weights alone. Only then, if asked, can it learn."""
+        if not isinstance(self.model, PeftModel):
+            if adapter is not None:
+                raise ModelError(f"there is no adapter {adapter!r}: this model has none at all")
+            yield
+            return
+        if adapter is None:
+            with self.model.disable_adapter():
+                yield
+            return
+        if adapter != self._active:
+            self._activate(adapter)
+        self._drop_out(train)
+        yield
+
+    def _activate(self, name: str) -> None:
+        """Switch to an adapter. PEFT then lets that one learn and no other; here every learning one stays so.
+
+        A graph recorded under one adapter is often differentiated under another, and autograd drops, silently, the
+        gradient of a parameter that may not learn at that moment.
+        """
+        model = self._peft_model()
+        model.set_adapter(name)
+        self._active = name
+        for adapter in model.peft_config:
+            for parameter in self.adapter_parameters(adapter).values():
+                parameter.requires_grad_(adapter in self._learning)
+
+    def _drop_out(self, on: bool) -> None:
+        """Dropout belongs to adapters that ask for it, while they learn, and never to the base model."""
+        for name, module in self._peft_model().named_modules():
+            if isinstance(module, nn.Dropout) and ".lora_dropout." in name:
+                module.train(on)
+
+    def _peft_model(self) -> PeftModel:
+        if not isinstance(self.model, PeftModel):
+            raise ModelError("this model has no adapters")
+        return self.model

@@ -1,0 +1,254 @@
+"""RLHF with PPO: sample, score, keep close to the reference, estimate advantages, take clipped steps.
+
+The loop is InstructGPT's (Ouyang et al. 2022, appendix C.4) with the details of the TL;DR reproduction (Huang et al.
+2024, arXiv 2403.17031). `docs/algorithms.md` says for each published detail where it is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trimtab.algorithms.kl import adapt_kl_coef
+from trimtab.algorithms.masked import masked_mean, whiten
+from trimtab.algorithms.output import LossOutput, merge, reduce
+from trimtab.algorithms.ppo import (
+    clipped_policy_loss,
+    clipped_value_loss,
+    explained_variance,
+    gae,
+    kl_shaped_rewards,
+)
+from trimtab.generation.engine import Engine
+from trimtab.models.policy import Policy
+from trimtab.models.reference import Reference
+from trimtab.models.rows import lay_out, response_slices
+from trimtab.models.scalar_model import ScalarModel
+from trimtab.training.batches import endless_batch, mix, permutation
+from trimtab.training.rollout import Rollout, Scorer, collect, over_rows
+from trimtab.training.run import Run
+from trimtab.training.state import Checkpoint
+from trimtab.training.step import OptimizerSettings, accumulate, learning_rate, make_optimizer, update
+from trimtab.types import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class PPOSettings:
+    """PPO's own hyper-parameters. Counts of responses are prompts times `group_size`."""
+
+    num_steps: int
+    prompts_per_step: int
+    group_size: int
+    max_new_tokens: int
+    temperature: float
+    num_epochs: int
+    minibatch_size: int | None
+    value_learning_rate: float
+    value_warmup_steps: int
+    kl_coef: float
+    kl_target: float | None
+    kl_horizon: float
+    gamma: float
+    gae_lambda: float
+    clip_eps: float
+    value_clip_eps: float
+    value_coef: float
+    whiten_rewards: bool
+    whiten_advantages: bool
+    missing_eos_penalty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """A rollout with everything the update needs, all response tensors `[R, T]`."""
+
+    rollout: Rollout
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    rewards: Tensor
+
+
+def train_ppo(
+    policy: Policy,
+    reference: Reference,
+    scorer: Scorer,
+    value_model: ScalarModel,
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    *,
+    settings: PPOSettings,
+    optimizer_settings: OptimizerSettings,
+    seed: int,
+    checkpoint_seconds: float,
+    run: Run,
+) -> None:
+    """Train the policy and the value model in place. Raises `NumericsError` and `Interrupted`."""
+    policy_parameters, value_parameters = policy.trainable_parameters(), value_model.trainable_parameters()
+    parameters = policy_parameters | value_parameters
+    policy_optimizer = make_optimizer(policy_parameters.values(), optimizer_settings)
+    value_optimizer = make_optimizer(value_parameters.values(), optimizer_settings)
+    checkpoint = Checkpoint(run, parameters, [policy_optimizer, value_optimizer], every_seconds=checkpoint_seconds)
+    s, max_tokens = settings, optimizer_settings.micro_batch_tokens
+
+    start, saved = checkpoint.restore()
+    kl_coef = saved.get("kl_coef", s.kl_coef)
+    for step in range(start, s.num_steps):
+        began = time.perf_counter()
+        torch.manual_seed(mix(seed, step))
+
+        # 1 Rollouts, 2 scores.
+        batch = [prompts[i] for i in endless_batch(len(prompts), s.prompts_per_step, step, seed=seed)]
+        rollout = collect(
+            policy,
+            reference,
+            scorer,
+            engine,
+            batch,
+            group_size=s.group_size,
+            max_new_tokens=s.max_new_tokens,
+            temperature=s.temperature,
+            seed=mix(seed, step, 1),
+            max_tokens=max_tokens,
+        )
+        rollout_seconds = time.perf_counter() - began
+
+        # 3 KL-shaped rewards, 4 advantages.
+        experience = estimate(rollout, value_model, s, kl_coef=kl_coef, pad_id=policy.template.pad_id, max_tokens=max_tokens)
+
+        # 5 Epochs x minibatches.
+        metrics: dict = {}
+        norms: list[float] = []
+        rate = learning_rate(step, s.num_steps, optimizer_settings)
+        for epoch in range(s.num_epochs):
+            for rows in minibatches(rollout, s.minibatch_size, mix(seed, step, 2, epoch)):
+                where = f"ppo step {step + 1}"
+                metrics = merge(
+                    metrics,
+                    accumulate(
+                        [rollout.rows[i] for i in rows],
+                        _minibatch_loss(policy, value_model, experience, rows, s),
+                        max_tokens=max_tokens,
+                        where=where,
+                        dump=run.state / "bad_batch.json",
+                    ),
+                )
+                clip = optimizer_settings.max_grad_norm
+                value_rate = rate * s.value_learning_rate / optimizer_settings.learning_rate
+                update(value_optimizer, value_parameters, rate=value_rate, max_grad_norm=clip, where=where)
+                policy_rate = rate if step >= s.value_warmup_steps else 0.0
+                norms.append(
+                    update(policy_optimizer, policy_parameters, rate=policy_rate, max_grad_norm=clip, where=where)
+                )
+
+        # 6 KL controller.
+        numbers = summarise(experience, kl_coef) | reduce(metrics)
+        if s.kl_target is not None:
+            kl_coef = adapt_kl_coef(
+                kl_coef, numbers["kl/ref"], target=s.kl_target, horizon=s.kl_horizon, num_steps=len(rollout.scores)
+            )
+
+        # 7 Log, 8 save.
+        seconds = time.perf_counter() - began
+        numbers |= {"optim/grad_norm": max(norms), "optim/learning_rate": rate}
+        numbers |= {"time/rollout": rollout_seconds, "time/train": seconds - rollout_seconds, "time/step": seconds}
+        run.log({"step": step + 1, **numbers})
+        run.progress("ppo", step + 1, s.num_steps, score=numbers["score/mean"], kl=numbers["kl/ref"])
+        checkpoint.step_done(step + 1, s.num_steps, {"kl_coef": kl_coef})
+
+
+def estimate(
+    rollout: Rollout, value_model: ScalarModel, s: PPOSettings, *, kl_coef: float, pad_id: int, max_tokens: int
+) -> Experience:
+    """Values, KL-shaped rewards, advantages and returns of a rollout."""
+    (values,) = over_rows(
+        rollout.rows,
+        lambda batch: (value_model.values(batch),),
+        max_tokens=max_tokens,
+        pad_id=pad_id,
+        device=rollout.mask.device,
+    )
+    mask = rollout.mask
+    scores = rollout.scores - s.missing_eos_penalty * (~rollout.finished)
+    rewards = kl_shaped_rewards(scores, rollout.logprobs, rollout.ref_logprobs, mask, kl_coef=kl_coef)
+    if s.whiten_rewards:
+        rewards = whiten(rewards, mask, shift_mean=False)
+    advantages, returns = gae(rewards, values, mask, gamma=s.gamma, gae_lambda=s.gae_lambda)
+    if s.whiten_advantages:
+        advantages = whiten(advantages, mask)
+    return Experience(rollout, values, advantages, returns, rewards)
+
+
+def minibatches(rollout: Rollout, minibatch_size: int | None, seed: int) -> list[list[int]]:
+    """Rows of a rollout in shuffled minibatches of about `minibatch_size` responses; a group stays together."""
+    count, group = len(rollout.rows), len(rollout.rows[0].responses)
+    order = permutation(count, seed)
+    size = count if minibatch_size is None else max(minibatch_size // group, 1)
+    return [order[start : start + size] for start in range(0, count, size)]
+
+
+def _minibatch_loss(
+    policy: Policy, value_model: ScalarModel, experience: Experience, rows: list[int], s: PPOSettings
+):  # type: ignore[no-untyped-def]
+    """The loss of a micro-batch of these rows, as its share of the minibatch's loss per response token."""
+    rollout = experience.rollout
+    slices = response_slices(rollout.rows)
+    responses = torch.cat([torch.arange(slices[i].start, slices[i].stop) for i in rows])
+    normalizer = rollout.mask[responses].sum().item()
+
+    def loss_of(indices: list[int]) -> LossOutput:
+        chosen = [rows[i] for i in indices]
+        laid = lay_out([rollout.rows[i] for i in chosen], pad_id=policy.template.pad_id, device=policy.trunk.device)
+        places = torch.cat([torch.arange(slices[i].start, slices[i].stop) for i in chosen])
+        width = laid.mask.shape[1]
+
+        def old(tensor: Tensor) -> Tensor:
+            return tensor[places, :width]
+
+        policy_loss = clipped_policy_loss(
+            policy.logprobs(laid, temperature=s.temperature, train=True),
+            old(rollout.logprobs),
+            old(experience.advantages),
+            laid.mask,
+            clip_eps=s.clip_eps,
+            normalizer=normalizer,
+        )
+        value_loss = clipped_value_loss(
+            value_model.values(laid, train=True),
+            old(experience.values),
+            old(experience.returns),
+            laid.mask,
+            clip_eps=s.value_clip_eps,
+            normalizer=normalizer,
+        )
+        loss = policy_loss.loss + s.value_coef * value_loss.loss
+        return LossOutput(loss, merge(policy_loss.metrics, value_loss.metrics))
+
+    return loss_of
+
+
+def summarise(experience: Experience, kl_coef: float) -> dict[str, float]:
+    """The numbers of a rollout worth watching. KL is summed over a response's tokens, then averaged over responses."""
+    rollout, mask = experience.rollout, experience.rollout.mask
+    lengths = mask.sum(1).float()
+    kl = ((rollout.logprobs - rollout.ref_logprobs) * mask).sum(1)
+    gap = (rollout.logprobs - rollout.sampler_logprobs).abs()
+    group = len(rollout.rows[0].responses)
+    spread = rollout.scores.view(-1, group).std(1, unbiased=False)
+    numbers = {
+        "score/mean": rollout.scores.mean(),
+        "score/std": rollout.scores.std(unbiased=False),
+        "reward/mean": (experience.rewards * mask).sum(1).mean(),
+        "kl/ref": kl.mean(),
+        "policy/entropy": masked_mean(rollout.entropies, mask),
+        "value/explained_variance": explained_variance(experience.values, experience.returns, mask),
+        "response/length": lengths.mean(),
+        "response/eos_fraction": rollout.finished.float().mean(),
+        "group/zero_variance_fraction": (spread < 1e-6).float().mean(),
+        "sampler/logprob_gap": masked_mean(gap, mask),
+    }
+    return {name: value.item() for name, value in numbers.items()} | {"kl/coef": kl_coef}
