@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import DataError, ModelError
-from trimtab.types import Demonstration, Message, Prompt
+from trimtab.types import Message, Prompt
 
 from .tiny_tokenizers import CHATML, CHATML_TOKENS, STYLES, byte_level, tiny
 
@@ -173,12 +173,13 @@ def test_an_empty_prompt_is_one_start_token():
 
 def test_describe_marks_exactly_the_response():
     template = ChatTemplate(tiny("chatml"))
-    tokens = template.describe(Demonstration(user("Coffee"), "Meals"))
-    supervised = "".join(t.text for t in tokens if t.supervised)
-    assert supervised == "Meals<|im_end|>"
+    tokens = template.describe(user("Coffee 日本"), "Meals 🙂")
+    assert "".join(t.text for t in tokens if t.supervised) == "Meals 🙂<|im_end|>"
     assert "".join(t.text for t in tokens if not t.supervised) == (
-        "<|im_start|>user\nCoffee<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>user\nCoffee 日本<|im_end|>\n<|im_start|>assistant\n"
     )
+    assert [i for t in tokens for i in t.token_ids if t.supervised] == template.response_ids("Meals 🙂")
+    assert not any(t.supervised for t in template.describe(user("Coffee")))
 
 
 def test_refused_roles_name_the_roles():

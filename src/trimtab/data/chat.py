@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trimtab.data.encoder import GuardedEncoder
 from trimtab.errors import DataError, ModelError
-from trimtab.types import Demonstration, Message, Prompt
+from trimtab.types import Message, Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,10 +29,10 @@ _ANSWER = "answer"
 
 
 class LabelledToken(NamedTuple):
-    """A token as text, for display, and whether the loss sees it."""
+    """A token as text, for display, and whether the loss sees it. Tokens that share a character are shown as one."""
 
-    token_id: int
     text: str
+    token_ids: tuple[int, ...]
     supervised: bool
 
 
@@ -92,11 +92,21 @@ class ChatTemplate:
         text = self._after_context(list(token_ids[:stop])).removeprefix(self._lead_text)
         return text if stop is None else text.removesuffix(self._tail_text)
 
-    def describe(self, demonstration: Demonstration) -> list[LabelledToken]:
-        """Every token of a demonstration and whether it is supervised, for display."""
-        prompt = [(i, False) for i in self.prompt_ids(demonstration.prompt)]
-        response = [(i, True) for i in self.response_ids(demonstration.response)]
-        return [LabelledToken(i, str(self.tokenizer.decode([i])), supervised) for i, supervised in prompt + response]
+    def describe(self, prompt: Prompt, response: str | None = None) -> list[LabelledToken]:
+        """Every token of a prompt, and of a response to it, with whether it is supervised. For display."""
+        supervised = [] if response is None else self.response_ids(response)
+        return self._labelled(self.prompt_ids(prompt), False) + self._labelled(supervised, True)
+
+    def _labelled(self, token_ids: Sequence[int], supervised: bool) -> list[LabelledToken]:
+        labelled: list[LabelledToken] = []
+        waiting: tuple[int, ...] = ()
+        for number, token_id in enumerate(token_ids, start=1):
+            waiting += (token_id,)
+            text = str(self.tokenizer.decode(list(waiting)))
+            if not text.endswith("\N{REPLACEMENT CHARACTER}") or number == len(token_ids):
+                labelled.append(LabelledToken(text, waiting, supervised))
+                waiting = ()
+        return labelled
 
     def _render(self, messages: Sequence[Message], *, open_turn: bool) -> str:
         return self._apply([Message(m.role, self._encoder.guard(m.content)) for m in messages], open_turn)

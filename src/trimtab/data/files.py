@@ -102,8 +102,8 @@ def _file_rows(path: Path) -> Iterator[Row]:
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """The file's bytes, unzipped, after a look that it is text."""
     try:
-        raw = gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
-        with cast("IO[bytes]", raw) as stream:
+        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as opened:
+            stream = cast("IO[bytes]", opened)
             head = stream.read(4096)
             if not head.strip():
                 raise DataError(f"{path} is empty: there is not one row in it.")

@@ -1,0 +1,149 @@
+"""`trimtab data`: look at a data file before training on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trimtab.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trimtab.data.chat import ChatTemplate
+    from trimtab.data.check import Example, Report
+    from trimtab.data.files import Place
+
+app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
+
+_EXAMPLE_CHARACTERS = 2000
+_LISTED = 20
+
+
+@app.callback()
+def _data() -> None:
+    """Look at data before training on it."""
+
+
+@app.command("check")
+def check_command(
+    file: Annotated[str, typer.Argument(help="A file, a folder, or hf:owner/name:split.")],
+    model: Annotated[str | None, typer.Option(help="Count its tokens and render with its template.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Bad rows are listed but are no failure.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    columns: Annotated[list[str] | None, typer.Option(help="Rename a column, as prompt=question; repeatable.")] = None,
+) -> None:
+    """Show the format, lengths, duplicates, contradictions, the first example as trained on, and every bad row."""
+    from trimtab.data.check import check
+    from trimtab.data.formats import read
+
+    data = read(file, skip_bad=True, columns=_renames(columns or []))
+    report = check(data, _template(model))
+    if as_json:
+        typer.echo(json.dumps(_as_json(report), ensure_ascii=False, indent=2))
+    else:
+        _show(report)
+    if report.bad and not skip_bad:
+        raise typer.Exit(1)
+
+
+def _renames(options: list[str]) -> dict[str, str]:
+    renames: dict[str, str] = {}
+    for option in options:
+        ours, _, theirs = option.partition("=")
+        if not ours or not theirs:
+            raise UserError(f"--columns {option}: write OURS=THEIRS, such as --columns prompt=question.")
+        renames[ours] = theirs
+    return renames
+
+
+def _template(model: str | None) -> ChatTemplate | None:
+    if model is None:
+        return None
+    from trimtab.data.chat import ChatTemplate
+    from trimtab.models.registry import load_tokenizer
+
+    return ChatTemplate(load_tokenizer(model))
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    plain = dataclasses.asdict(report)
+    plain["bad"] = [{"file": b.place.file, b.place.unit: b.line, "reason": b.reason} for b in report.bad]
+    return plain
+
+
+def _show(report: Report) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(report.source)}[/]")
+    console.print(f"format     {report.format} ({report.kind})")
+    console.print(f"columns    {escape(', '.join(report.columns))}")
+    console.print(
+        f"rows       {report.rows}, of these {len({bad.place for bad in report.bad})} bad; {report.records} records, "
+        f"{report.distinct_prompts} different prompts"
+    )
+    _show_lengths(console, report)
+    _show_places(console, "Rows that repeat an earlier row", report.duplicates)
+    _show_places(console, "Comparisons that contradict an earlier one", report.contradictions)
+    for place, length in report.long_rows[:_LISTED]:
+        console.print(f"[yellow]Very long row[/] {escape(str(place))}: {length:,} characters")
+    for example in report.examples:
+        _show_example(console, example)
+    _show_bad(console, report)
+
+
+def _show_lengths(console: Console, report: Report) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"Lengths in {report.unit}", title_justify="left")
+    table.add_column("")
+    for name in next(iter(report.lengths.values()), {}):
+        table.add_column(name, justify="right")
+    for name, quantiles in report.lengths.items():
+        table.add_row(name, *(f"{value:,}" for value in quantiles.values()))
+    if report.lengths:
+        console.print(table)
+
+
+def _show_places(console: Console, title: str, found: list[tuple[Place, Place]]) -> None:
+    console.print(f"{title}: {len(found)}")
+    for first, again in found[:_LISTED]:
+        console.print(f"  {again.unit} {again.number} and {first.unit} {first.number}")
+    if len(found) > _LISTED:
+        console.print(f"  and {len(found) - _LISTED} more (--json lists them all)")
+
+
+def _show_example(console: Console, example: Example) -> None:
+    from rich.text import Text
+
+    supervised = "".join(text for text, trained in example.pieces if trained)
+    before = "".join(text for text, trained in example.pieces if not trained)
+    console.print(f"\n[bold]First example, {example.title}[/]; the loss sees only what is between ⟦ and ⟧")
+    shown = Text(_shortened(before), style="dim")
+    if supervised:
+        shown.append(f"⟦{_shortened(supervised)}⟧", style="bold green not dim")
+    console.print(shown)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _EXAMPLE_CHARACTERS:
+        return text
+    half = _EXAMPLE_CHARACTERS // 2
+    return f"{text[:half]} … {len(text) - 2 * half:,} characters … {text[-half:]}"
+
+
+def _show_bad(console: Console, report: Report) -> None:
+    from rich.markup import escape
+
+    if not report.bad:
+        console.print("\n[green]Every row can be read.[/]")
+        return
+    console.print(f"\n[bold red]Bad rows: {len(report.bad)}[/]")
+    for bad in report.bad:
+        console.print(f"  {escape(str(bad))}")
+    console.print("Mend these rows, or leave them out with --skip-bad (skip_bad in a recipe and in Python).")
