@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.models.tiny import FAMILIES, VOCABULARY, tiny_model
+
 from trimtab.models.policy import response_logprobs
 from trimtab.models.rows import TokenRow, lay_out, micro_batches, response_slices
 from trimtab.models.trunk import Trunk

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.world import MemoryRun
 from torch import nn
 
-from tests.training.world import MemoryRun
 from trimtab.errors import Interrupted, ModelError
 from trimtab.training.state import TENSORS, Checkpoint
 
@@ -18,7 +18,12 @@ def make(folder: Path, stop_after: int | None = None, every_seconds: float = 1e9
     layer = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
     run = MemoryRun(folder, stop_after)
-    return layer, optimizer, run, Checkpoint(run, dict(layer.named_parameters()), [optimizer], every_seconds=every_seconds)
+    return (
+        layer,
+        optimizer,
+        run,
+        Checkpoint(run, dict(layer.named_parameters()), [optimizer], every_seconds=every_seconds),
+    )
 
 
 def take_steps(layer: nn.Linear, optimizer: torch.optim.Optimizer, start: int, stop: int) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-
 from tests.data.tiny_tokenizers import tiny as tiny_tokenizer
 from tests.models.tiny import tiny_model
+
 from trimtab.data.chat import ChatTemplate
 from trimtab.models.policy import Policy
 from trimtab.models.trunk import Trunk

@@ -38,6 +38,10 @@ class FunctionScorer:
     ) -> Tensor:
         """Scores of all completions, prompt by prompt: `[R]`."""
         return torch.tensor(
-            [self.function(p, completion) for p, group in zip(prompts, completions, strict=True) for completion in group],
+            [
+                self.function(p, completion)
+                for p, group in zip(prompts, completions, strict=True)
+                for completion in group
+            ],
             dtype=torch.float32,
         )

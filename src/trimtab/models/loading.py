@@ -40,7 +40,7 @@ def load_policy(
     if is_adapter(folder):
         base = _load_causal_lm(base_of(folder), torch.float32, allow_remote_code)
         trunk = Trunk(base)
-        trunk.load_adapter(POLICY_ADAPTER, str(folder))
+        trunk.load_adapter(POLICY_ADAPTER, folder)
         model = trunk.model.merge_and_unload()
     else:
         model = _load_causal_lm(folder, weights_dtype, allow_remote_code)
@@ -68,7 +68,7 @@ def load_reward_model(
             compute_dtype=compute_dtype,
         )
         head = load_head(folder, trunk.config.hidden_size)
-        trunk.load_adapter(REWARD_ADAPTER, str(folder))
+        trunk.load_adapter(REWARD_ADAPTER, folder)
         return ScalarModel(trunk, head.to(device), REWARD_ADAPTER)
     model = _load_causal_lm(folder, compute_dtype, allow_remote_code, head_may_be_missing=True)
     trunk = Trunk(model.to(device).eval(), compute_dtype=compute_dtype)

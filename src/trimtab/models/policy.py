@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trimtab.algorithms.logprobs import entropy, token_logprobs
-from trimtab.data.chat import ChatTemplate
+from trimtab.data.chat import PLAIN_TEMPLATE, ChatTemplate
 from trimtab.models.rows import RowBatch
 from trimtab.models.trunk import Trunk
 
@@ -59,19 +59,20 @@ class Policy:
         return dict(self.trunk.causal_lm.named_parameters())
 
     def save(self, folder: Path) -> None:
-        """Write a plain Hugging Face folder, or a PEFT folder when the policy is an adapter."""
+        """Write a plain Hugging Face folder, or a PEFT folder when the policy is an adapter.
+
+        The template travels with the weights, and the generation config stops where the template ends a turn.
+        """
         if self.adapter is not None:
             self.trunk.save_adapter(self.adapter, folder)
         else:
-            self.trunk.causal_lm.save_pretrained(folder)
+            model = self.trunk.causal_lm
+            model.generation_config.eos_token_id = sorted(self.template.stop_ids)
+            model.generation_config.pad_token_id = self.template.pad_id
+            model.save_pretrained(folder)
+        if self.template.is_plain:
+            self.tokenizer.chat_template = PLAIN_TEMPLATE
         self.tokenizer.save_pretrained(folder)
-
-    def merge_adapter(self) -> None:
-        """Fold the adapter into the base weights, so that the policy becomes a plain model others can stand on."""
-        if self.adapter is None:
-            return
-        self.trunk.model = self.trunk.model.merge_and_unload()
-        self.adapter = None
 
 
 def response_logprobs(

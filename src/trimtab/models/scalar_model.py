@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trimtab.errors import ModelError
 from trimtab.models.rows import RowBatch, TokenRow, lay_out, micro_batches, response_slices
-from trimtab.models.trunk import Trunk
+from trimtab.models.trunk import SCORE_SUFFIX, Trunk
 
-HEAD_FILE = "scalar_head.safetensors"
-ADAPTER_FILE = "adapter_config.json"
+BIAS_FILE = "score_bias.json"
 
 
 @dataclass
@@ -31,7 +32,6 @@ class ScalarModel:
     trunk: Trunk
     head: nn.Linear
     adapter: str | None = None
-    trained_with: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, trunk: Trunk, *, adapter: str | None, seed: int) -> ScalarModel:
@@ -89,28 +89,50 @@ class ScalarModel:
             self.trunk.copy_adapter(self.adapter, adapter)
         else:
             self.trunk.add_adapter(adapter, rank=16, alpha=32, dropout=0.0, targets="all-linear")
-        head = nn.Linear(self.head.in_features, 1)
-        head.load_state_dict(self.head.state_dict())
-        return ScalarModel(self.trunk, head.to(self.trunk.device), adapter)
+        return ScalarModel(self.trunk, copy.deepcopy(self.head), adapter)
 
     def save(self, folder: Path) -> None:
-        """Write the trunk's weights (a PEFT folder or a Hugging Face folder) and the head beside them."""
+        """Write a folder that sequence classification with one label also loads: trunk or adapter, and score head.
+
+        The head's bias, which such a head does not have, shifts all scores alike; it is kept in `BIAS_FILE`.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        weight = self.head.weight.detach()
         if self.adapter is not None:
-            self.trunk.save_adapter(self.adapter, folder)
+            self.trunk.save_adapter(self.adapter, folder, score_weight=weight)
         else:
-            self.trunk.causal_lm.save_pretrained(folder)
-        weights = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
-        save_file(weights, folder / HEAD_FILE, metadata={"trained_with": json.dumps(self.trained_with)})
+            _save_classifier(self.trunk, weight, folder)
+        (folder / BIAS_FILE).write_text(json.dumps({"bias": self.head.bias.item()}))
+
+
+def _save_classifier(trunk: Trunk, weight: Tensor, folder: Path) -> None:
+    model = trunk.causal_lm
+    config = copy.deepcopy(model.config)
+    config.num_labels = 1
+    config.architectures = [type(model).__name__.replace("ForCausalLM", "ForSequenceClassification")]
+    config.save_pretrained(folder)
+    head = model.get_output_embeddings()
+    weights = {n: t for n, t in model.state_dict().items() if t is not head.weight and not n.startswith("lm_head.")}
+    weights[SCORE_SUFFIX] = weight
+    save_file({n: t.contiguous() for n, t in weights.items()}, folder / "model.safetensors", {"format": "pt"})
 
 
 def load_head(folder: Path, width: int) -> nn.Linear:
     """The scalar head saved in `folder`. Raises `ModelError` when there is none or it belongs to another model."""
-    path = folder / HEAD_FILE
-    if not path.is_file():
-        raise ModelError(f"{folder} is no reward model: it has no {HEAD_FILE}")
-    weights = load_file(path)
-    if weights["weight"].shape != (1, width):
-        raise ModelError(f"{path} was made for hidden size {weights['weight'].shape[1]}, but the model has {width}")
+    bias = folder / BIAS_FILE
+    if not bias.is_file():
+        raise ModelError(f"{folder} is no reward model: it has no {BIAS_FILE}")
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (a safetensors file is no mapping)
+                if name.endswith(SCORE_SUFFIX):
+                    return _head(tensors.get_tensor(name), json.loads(bias.read_text())["bias"], width, file)
+    raise ModelError(f"{folder} is no reward model: its weights have no {SCORE_SUFFIX}")
+
+
+def _head(weight: Tensor, bias: float, width: int, file: Path) -> nn.Linear:
+    if weight.shape != (1, width):
+        raise ModelError(f"{file} was made for hidden size {weight.shape[-1]}, but the model has {width}")
     head = nn.Linear(width, 1)
-    head.load_state_dict(weights)
+    head.load_state_dict({"weight": weight.float(), "bias": torch.tensor([bias])})
     return head

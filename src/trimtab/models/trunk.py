@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trimtab.errors import ModelError
 from trimtab.models.rows import RowBatch
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+SCORE_SUFFIX = "score.weight"
 
 
 class Trunk:
@@ -97,7 +101,9 @@ class Trunk:
 
     def add_adapter(self, name: str, *, rank: int, alpha: int, dropout: float, targets: str | list[str]) -> None:
         """Inject a fresh LoRA adapter that can learn (Hu et al. 2021). It starts as the identity, in float32."""
-        config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
+        config = LoraConfig(
+            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM"
+        )
         if isinstance(self.model, PeftModel):
             self.model.add_adapter(name, config)
         else:
@@ -105,12 +111,22 @@ class Trunk:
         self._learning.add(name)
         self._activate(name)
 
-    def load_adapter(self, name: str, folder: str) -> None:
-        """Inject a frozen adapter saved in `folder`."""
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Inject a frozen adapter saved in `folder`. Raises `ModelError` when it does not fit this model."""
+        config = LoraConfig.from_pretrained(str(folder))
+        config.modules_to_save = None  # a reward model's head, which is no part of the trunk
+        weights = {k: t for k, t in load_file(folder / ADAPTER_WEIGHTS).items() if not k.endswith(SCORE_SUFFIX)}
         if isinstance(self.model, PeftModel):
-            self.model.load_adapter(folder, adapter_name=name)
+            self.model.add_adapter(name, config)
         else:
-            self.model = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
+            self.model = get_peft_model(self.model, config, adapter_name=name)
+        report = set_peft_model_state_dict(self.model, weights, adapter_name=name)
+        left_random = [key for key in report.missing_keys if f".{name}." in key]
+        if left_random or report.unexpected_keys:
+            raise ModelError(
+                f"the adapter in {folder} does not fit this model: {len(left_random)} weights are missing and "
+                f"{len(report.unexpected_keys)} are unknown to it"
+            )
         self._activate(name)
 
     def copy_adapter(self, source: str, target: str) -> None:
@@ -127,9 +143,17 @@ class Trunk:
         """The parameters of one adapter, by name."""
         return {n: p for n, p in self._peft_model().named_parameters() if f".{name}." in n}
 
-    def save_adapter(self, name: str, folder: Path) -> None:
-        """Write one adapter as a PEFT folder."""
-        self._peft_model().save_pretrained(folder, selected_adapters=[name])
+    def save_adapter(self, name: str, folder: Path, *, score_weight: Tensor | None = None) -> None:
+        """Write one adapter as a PEFT folder; with a score head `[1, D]`, as one for sequence classification."""
+        model = self._peft_model()
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = get_peft_model_state_dict(model, adapter_name=name)
+        config = replace(model.peft_config[name], inference_mode=True)
+        if score_weight is not None:
+            weights["base_model.model." + SCORE_SUFFIX] = score_weight
+            config = replace(config, task_type="SEQ_CLS", modules_to_save=["score"])
+        save_file({key: tensor.contiguous() for key, tensor in weights.items()}, folder / ADAPTER_WEIGHTS)
+        config.save_pretrained(str(folder))
 
     @contextmanager
     def using(self, adapter: str | None, *, train: bool = False) -> Iterator[None]:

@@ -54,9 +54,7 @@ def preference_rows(
     rows = []
     for prompt, group in by_prompt.items():
         texts = list(dict.fromkeys(text for c in group for text in (c.chosen, c.rejected)))
-        pairs = tuple(
-            Pair(texts.index(c.chosen), texts.index(c.rejected), c.probability, c.margin) for c in group
-        )
+        pairs = tuple(Pair(texts.index(c.chosen), texts.index(c.rejected), c.probability, c.margin) for c in group)
         responses = tuple(tuple(template.response_ids(text)) for text in texts)
         rows.append(PreferenceRow(TokenRow(tuple(template.prompt_ids(prompt)), responses), pairs))
     _check_lengths([row.row for row in rows], max_length, "compared prompt")

@@ -118,7 +118,9 @@ def train_ppo(
         rollout_seconds = time.perf_counter() - began
 
         # 3 KL-shaped rewards, 4 advantages.
-        experience = estimate(rollout, value_model, s, kl_coef=kl_coef, pad_id=policy.template.pad_id, max_tokens=max_tokens)
+        experience = estimate(
+            rollout, value_model, s, kl_coef=kl_coef, pad_id=policy.template.pad_id, max_tokens=max_tokens
+        )
 
         # 5 Epochs x minibatches.
         metrics: dict = {}
@@ -191,9 +193,7 @@ def minibatches(rollout: Rollout, minibatch_size: int | None, seed: int) -> list
     return [order[start : start + size] for start in range(0, count, size)]
 
 
-def _minibatch_loss(
-    policy: Policy, value_model: ScalarModel, experience: Experience, rows: list[int], s: PPOSettings
-):  # type: ignore[no-untyped-def]
+def _minibatch_loss(policy: Policy, value_model: ScalarModel, experience: Experience, rows: list[int], s: PPOSettings):  # type: ignore[no-untyped-def]
     """The loss of a micro-batch of these rows, as its share of the minibatch's loss per response token."""
     rollout = experience.rollout
     slices = response_slices(rollout.rows)

@@ -60,7 +60,8 @@ def collect(
 ) -> Rollout:
     """Sample `group_size` completions a prompt from the policy as it is now, and score them."""
     prompt_ids = [policy.template.prompt_ids(prompt) for prompt in prompts]
-    engine.load_weights(policy.model)
+    with policy.trunk.using(policy.adapter):
+        engine.load_weights(policy.model)
     groups = engine.generate(
         prompt_ids,
         group_size=group_size,

@@ -43,7 +43,9 @@ class Checkpoint:
         self.run = run
         self.folder = run.state
         self.parameters = dict(parameters)
-        self.moments = {p: optimizer.state for optimizer in optimizers for g in optimizer.param_groups for p in g["params"]}
+        self.moments = {
+            p: optimizer.state for optimizer in optimizers for g in optimizer.param_groups for p in g["params"]
+        }
         self.every_seconds = every_seconds
         self._saved_at = time.monotonic()
 
