@@ -1,0 +1,82 @@
+"""How often a reward model prefers the response that people preferred, on comparisons it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from trimtab.evaluation.agreement import ceiling_accuracy, pairwise_agreement
+from trimtab.evaluation.statistics import Estimate, clustered_proportion
+from trimtab.types import Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class RewardAccuracy:
+    """Accuracy against the majority label, overall and by how united the annotators were.
+
+    `left_out` comparisons were exact ties among annotators and have no right answer. `agreement` is how often two
+    annotators of one comparison agree, `ceiling` the accuracy a perfect judge would show against single annotators;
+    both are None where no comparison has two votes.
+    """
+
+    overall: Estimate
+    left_out: int
+    by_agreement: dict[str, Estimate] = field(default_factory=dict)
+    agreement: Estimate | None = None
+    ceiling: Estimate | None = None
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether the whole interval lies above one half."""
+        return self.overall.low > 0.5
+
+
+def reward_accuracy(
+    comparisons: Sequence[Comparison], chosen_scores: Sequence[float], rejected_scores: Sequence[float]
+) -> RewardAccuracy | None:
+    """Accuracy of scores on labelled comparisons; equal scores count one half. Intervals are clustered by prompt.
+
+    The label is the majority's: `probability` above one half means the first response is the better one. Returns None
+    when no comparison has a majority.
+    """
+    outcomes = [
+        (comparison, _outcome(comparison.probability, chosen - rejected))
+        for comparison, chosen, rejected in zip(comparisons, chosen_scores, rejected_scores, strict=True)
+        if comparison.probability != 0.5
+    ]
+    if not outcomes:
+        return None
+    united = [pair for pair in outcomes if pair[0].probability in (0.0, 1.0)]
+    divided = [pair for pair in outcomes if pair[0].probability not in (0.0, 1.0)]
+    buckets = {"annotators agreed": united, "annotators divided": divided}
+    agreement = annotator_agreement(comparisons)
+    return RewardAccuracy(
+        overall=_estimate(outcomes),
+        left_out=len(comparisons) - len(outcomes),
+        by_agreement={name: _estimate(pairs) for name, pairs in buckets.items() if pairs} if divided else {},
+        agreement=agreement,
+        ceiling=ceiling_accuracy(agreement) if agreement is not None else None,
+    )
+
+
+def annotator_agreement(comparisons: Sequence[Comparison]) -> Estimate | None:
+    """How often two annotators of one comparison agree; None where every comparison has one annotator.
+
+    A comparison's votes are its annotators, of whom the share `probability` preferred the first response.
+    """
+    votes = []
+    for comparison in comparisons:
+        count = len(comparison.annotators)
+        first = round(comparison.probability * count)
+        votes.append([True] * first + [False] * (count - first))
+    return pairwise_agreement(votes) if any(len(unit) > 1 for unit in votes) else None
+
+
+def _outcome(probability: float, difference: float) -> float:
+    if difference == 0.0:
+        return 0.5
+    return float((difference > 0.0) == (probability > 0.5))
+
+
+def _estimate(outcomes: Sequence[tuple[Comparison, float]]) -> Estimate:
+    return clustered_proportion([value for _, value in outcomes], [comparison.prompt for comparison, _ in outcomes])
