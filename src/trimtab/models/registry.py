@@ -1,6 +1,6 @@
 """From the name of a model to the folder that holds it: a local folder, a bundled model, or a hub id with a revision.
 
-Being offline is normal. A hub is asked only when a hub id (`organisation/name` or `organisation/name@revision`) is given.
+Being offline is normal. A hub is asked only when a hub id is given: `organisation/name`, with `@revision` or without.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
     except Exception as error:
         raise ModelError(
-            f"could not get {name} from the hub: {error}\nCheck the name, the revision and the connection. Offline, give "
-            f"the folder of a model you have, or a bundled one: {', '.join(BUNDLED)}"
+            f"could not get {name} from the hub: {error}\nCheck the name, the revision and the connection. "
+            f"Offline, give the folder of a model you have, or a bundled one: {', '.join(BUNDLED)}"
         ) from error
 
 

@@ -60,7 +60,7 @@ class Checkpoint:
             numbers = json.loads((folder / NUMBERS).read_text())
             with safe_open(folder / TENSORS, framework="pt") as file:
                 self._load(file)
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise ModelError(
                 f"the checkpoint {folder} cannot be used: {error}\nRemove {self.folder} to start this stage again"
             ) from error
@@ -101,8 +101,11 @@ class Checkpoint:
         return tensors
 
     def _load(self, file: Any) -> None:
+        keys = set(file.keys())
+        if absent := [name for name in self.parameters if f"parameter/{name}" not in keys]:
+            raise KeyError(f"it has no {absent[0]}")
         with torch.no_grad():
-            for key in file.keys():  # noqa: SIM118 (a safetensors file is no mapping)
+            for key in keys:
                 kind, name = key.split("/", 1)
                 parameter = self.parameters[name]
                 if kind == "parameter":
