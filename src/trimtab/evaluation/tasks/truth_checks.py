@@ -147,14 +147,12 @@ def _matches(value: Any, where: str) -> Callable[[str, str], Finding]:
 
 
 KINDS: Mapping[str, Callable[[Any, str], Callable[[str, str], Finding]]] = {
-    "line": _line,
-    "contains": _contains,
-    "figures_from": _figures_from,
-    "max_words": _max_words,
-    "matches": _matches,
+    "line": _line,  # some line of the response equals it
+    "contains": _contains,  # it occurs in the response; of a list, all do
+    "figures_from": _figures_from,  # no figure but the prompt's and these
+    "max_words": _max_words,  # at most so many words
+    "matches": _matches,  # the regular expression is found somewhere
 }
-"""line: some line equals it. contains: it, or all of a list, occurs. figures_from: no figure but the prompt's and these.
-max_words: at most so many. matches: a regular expression is found."""
 
 
 def _text(value: Any, where: str) -> str:

@@ -31,8 +31,8 @@ class WinRate:
 def judged_win_rate(after: Sequence[Sequence[float]], before: Sequence[Sequence[float]], judge: str) -> WinRate:
     """Compare every answer `after` with every answer `before` to the same prompt, by their scores.
 
-    `after[i]` and `before[i]` are the scores of the two models' answers to prompt i; a model may have several. `judge` is
-    a key of `JUDGES`. The interval is clustered by prompt.
+    `after[i]` and `before[i]` are the scores of the two models' answers to prompt i; a model may have several. `judge`
+    is a key of `JUDGES`. The interval is clustered by prompt.
     """
     outcomes: list[float] = []
     prompts: list[int] = []

@@ -1,0 +1,133 @@
+"""An evaluation as one JSON-able result: what `evaluation.json` holds and the report shows.
+
+    schema         1
+    models         names in order: base, sft, policy
+    groups         group -> number of prompts; "all" is every prompt
+    samples_per_prompt, seed, bars
+    metrics        [{metric, title, unit, group, sampled, by_model: {name: estimate or null}}]
+    differences    [{metric, title, unit, group, sampled, before, after, estimate, mcnemar?}], consecutive models
+    win_rate       {before, after, estimate, won, tied, lost, judge, note} or null: last model against the one before
+    reward_model   {accuracy, comparisons, left_out, by_agreement, agreement, ceiling} or null
+    examples       {rule, worse, items: [{id, kind, chosen, prompt, answers: [{model, text, checks, explanation, score,
+                   stopped}]}]}
+    verdicts       [{claim, bar, outcome: met | not met | open, finding}]
+
+An estimate is {value, low, high, n, method}; a bound is null when it is unknown. Units are share (0 to 1), score, tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trimtab.errors import DataError
+from trimtab.evaluation.examples import pick_examples
+from trimtab.evaluation.measures import Measure, difference, estimate, measures_of
+from trimtab.evaluation.outputs import HeldOut, Judged, ModelOutputs, group_prompts, judge
+from trimtab.evaluation.tasks.reward_accuracy import RewardAccuracy, reward_accuracy
+from trimtab.evaluation.tasks.win_rate import judged_win_rate
+from trimtab.evaluation.verdicts import Bars, verdicts_on
+from trimtab.types import Comparison, Prompt
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredComparisons:
+    """Held-out comparisons and the reward model's score of each response."""
+
+    comparisons: Sequence[Comparison]
+    chosen: Sequence[float]
+    rejected: Sequence[float]
+
+
+def evaluate(
+    models: Sequence[ModelOutputs],
+    prompts: Sequence[Prompt],
+    *,
+    scored: ScoredComparisons | None = None,
+    bars: Bars | None = None,
+    num_random: int = 6,
+    num_losses: int = 4,
+    seed: int,
+) -> Row:
+    """Measure models on held-out prompts and judge the headline claims; the result is plain JSON values.
+
+    `models` are in the order of training. Groups come from each prompt's `kind` column, checks from `truth`. Raises
+    `DataError` when there are no prompts or models, when a name comes twice, or when an output is missing.
+    """
+    names = [model.name for model in models]
+    if not names or len(set(names)) < len(names):
+        raise DataError(f"an evaluation needs models with different names, not {names}")
+    held_out = group_prompts(prompts)
+    judged = [judge(model, prompts) for model in models]
+    bars = bars or Bars()
+    result: Row = {
+        "schema": 1,
+        "models": names,
+        "groups": {name: len(indices) for name, indices in held_out.groups.items()},
+        "samples_per_prompt": len(models[0].sampled[0]) if models[0].sampled else 0,
+        "seed": seed,
+        "bars": asdict(bars),
+        **_metrics_and_differences(judged, held_out),
+        "win_rate": _win_rate(models),
+        "reward_model": _reward_model(scored),
+        "examples": pick_examples(judged, held_out, num_random=num_random, num_losses=num_losses, seed=seed),
+    }
+    return {**result, "verdicts": [verdict.to_json() for verdict in verdicts_on(result, bars)]}
+
+
+def _metrics_and_differences(judged: Sequence[Judged], held_out: HeldOut) -> dict[str, list[Row]]:
+    measured = {model.outputs.name: {one.name: one for one in measures_of(model)} for model in judged}
+    names = list(measured)
+    metrics: list[Row] = []
+    differences: list[Row] = []
+    for group, prompts in held_out.groups.items():
+        for measure in {key: one for found in measured.values() for key, one in found.items()}.values():
+            by_model = {name: measured[name].get(measure.name) for name in names}
+            found = {name: estimate(one, prompts) if one else None for name, one in by_model.items()}
+            if not any(found.values()):
+                continue
+            head = _head(measure, group)
+            metrics.append(head | {"by_model": {name: one.to_json() if one else None for name, one in found.items()}})
+            for before, after in zip(names, names[1:], strict=False):
+                old, new = by_model[before], by_model[after]
+                change = difference(old, new, prompts) if old and new else None
+                if change is not None:
+                    differences.append(head | {"before": before, "after": after} | change)
+    return {"metrics": metrics, "differences": differences}
+
+
+def _head(measure: Measure, group: str) -> Row:
+    return {
+        "metric": measure.name,
+        "title": measure.title,
+        "unit": measure.unit,
+        "group": group,
+        "sampled": measure.sampled,
+    }
+
+
+def _win_rate(models: Sequence[ModelOutputs]) -> Row | None:
+    if len(models) < 2 or not models[-1].sampled_scores or not models[-2].sampled_scores:
+        return None
+    before, after = models[-2:]
+    found = judged_win_rate(after.sampled_scores, before.sampled_scores, "reward model")
+    return {"before": before.name, "after": after.name, **asdict(found), "estimate": found.estimate.to_json()}
+
+
+def _reward_model(scored: ScoredComparisons | None) -> Row | None:
+    if scored is None:
+        return None
+    found: RewardAccuracy | None = reward_accuracy(scored.comparisons, scored.chosen, scored.rejected)
+    if found is None:
+        return None
+    return {
+        "accuracy": found.overall.to_json(),
+        "comparisons": len(scored.comparisons),
+        "left_out": found.left_out,
+        "by_agreement": {name: one.to_json() for name, one in found.by_agreement.items()},
+        "agreement": found.agreement.to_json() if found.agreement else None,
+        "ceiling": found.ceiling.to_json() if found.ceiling else None,
+    }
