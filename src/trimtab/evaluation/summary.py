@@ -12,11 +12,12 @@
                    stopped}]}]}
     verdicts       [{claim, bar, outcome: met | not met | open, finding}]
 
-An estimate is {value, low, high, n, method}; a bound is null when it is unknown. Units are share (0 to 1), score, tokens.
+An estimate is {value, low, high, n, method}; a bound is null when it is unknown. Units: share (0 to 1), score, tokens.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -91,7 +92,7 @@ def _metrics_and_differences(judged: Sequence[Judged], held_out: HeldOut) -> dic
                 continue
             head = _head(measure, group)
             metrics.append(head | {"by_model": {name: one.to_json() if one else None for name, one in found.items()}})
-            for before, after in zip(names, names[1:], strict=False):
+            for before, after in itertools.pairwise(names):
                 old, new = by_model[before], by_model[after]
                 change = difference(old, new, prompts) if old and new else None
                 if change is not None:

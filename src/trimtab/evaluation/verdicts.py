@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -102,9 +103,9 @@ def _truth_kept(change: Estimate, before: str, after: str, bars: Bars) -> Verdic
         outcome = "met"
         finding += f" A loss of more than {bar:.0f} points is ruled out."
     else:
-        finding += f" We cannot rule out a loss of up to {-100 * change.low:.0f} points."
+        finding += f" We cannot rule out a loss of up to {math.ceil(-100 * change.low)} points."
     return Verdict(
-        claim=f"Reinforcement learning does not lower the share of answers that pass every check ({before} to {after}).",
+        claim=f"Reinforcement learning keeps the share of answers that pass every check ({before} to {after}).",
         bar=f"a loss of more than {bar:.0f} points is ruled out by the interval",
         outcome=outcome,
         finding=finding,

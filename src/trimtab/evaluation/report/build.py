@@ -1,0 +1,206 @@
+"""From the artifact folders of a run to the report's content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trimtab.evaluation.format import estimate_text
+from trimtab.evaluation.report.content import (
+    Answer,
+    Difference,
+    Example,
+    Fact,
+    Headline,
+    MetricRow,
+    Report,
+    Stage,
+    WinRate,
+)
+from trimtab.evaluation.report.figures import figures_of
+from trimtab.evaluation.report.narrative import here, summary_text
+from trimtab.evaluation.report.records import StageRecord, read_stage
+from trimtab.evaluation.report.texts import NOT_TESTED, TITLES, WHAT
+from trimtab.evaluation.statistics import Estimate
+from trimtab.evaluation.verdicts import Verdict
+
+KEY_SETTINGS: Mapping[str, str] = {
+    "model": "starts from",
+    "reward_model": "judge",
+    "data": "data",
+    "adapter": "adapter",
+    "num_steps": "steps",
+    "num_epochs": "passes over the data",
+    "batch_size": "examples a step",
+    "prompts_per_step": "prompts a step",
+    "group_size": "answers a prompt",
+    "max_new_tokens": "longest answer (tokens)",
+    "temperature": "temperature",
+    "learning_rate": "learning rate",
+    "kl_coef": "price of drift (kl_coef)",
+    "clip_eps": "clip",
+}
+
+
+def report_content(
+    folders: Sequence[Path],
+    *,
+    title: str,
+    recipe: str,
+    date: str,
+    machine: Mapping[str, str],
+    command: str,
+    repeat: Mapping[str, str],
+    labelled_by: str = "",
+    not_tested: Sequence[str] = NOT_TESTED,
+) -> Report:
+    """The report on a run whose artifact folders are given in the order the stages ran.
+
+    `machine` and `repeat` are named values to print (processor, threads; seed, versions); `labelled_by` says in a
+    sentence who made the comparisons. Stages of kind sft, reward_model and ppo are told; the last one with an
+    `evaluation.json` gives the numbers. Raises `DataError` for a folder that is no artifact.
+    """
+    records = [read_stage(Path(folder)) for folder in folders]
+    evaluations = [record.evaluation for record in records if record.evaluation is not None]
+    evaluation = evaluations[-1] if evaluations else {}
+    models = tuple(evaluation.get("models", ()))
+    metrics = tuple(_metric(row, models) for row in evaluation.get("metrics", ()))
+    headline = _headline(evaluation, metrics)
+    return Report(
+        title=title,
+        recipe=recipe,
+        date=date,
+        models=models,
+        summary=summary_text(headline, models, sum(record.seconds for record in records)),
+        headline=headline,
+        verdicts=tuple(Verdict(**verdict) for verdict in evaluation.get("verdicts", ())),
+        stages=tuple(_stage(record, evaluation) for record in records if record.kind in TITLES),
+        metrics=metrics,
+        differences=tuple(_difference(row) for row in evaluation.get("differences", ())),
+        win_rate=_win_rate(evaluation.get("win_rate")),
+        examples=tuple(_example(item) for item in evaluation.get("examples", {}).get("items", ())),
+        examples_rule=evaluation.get("examples", {}).get("rule", ""),
+        limits=_limits(evaluation, labelled_by),
+        not_tested=tuple(not_tested),
+        machine=_facts(machine),
+        command=command,
+        repeat=_facts(repeat),
+    )
+
+
+def _headline(evaluation: Mapping[str, Any], metrics: Sequence[MetricRow]) -> MetricRow | None:
+    """The pass share of the group that the bars speak of, else the reward model's score of all prompts."""
+    group = evaluation.get("bars", {}).get("group", "all")
+    if group not in evaluation.get("groups", {}):
+        group = "all"
+    for name, wanted in (("pass", group), ("score", "all")):
+        for row, metric in zip(evaluation.get("metrics", ()), metrics, strict=True):
+            if (row["metric"], row["group"]) == (name, wanted):
+                return metric
+    return None
+
+
+def _stage(record: StageRecord, evaluation: Mapping[str, Any]) -> Stage:
+    settings = [
+        Fact(label, _setting(record.config[key])) for key, label in KEY_SETTINGS.items() if key in record.config
+    ]
+    return Stage(
+        name=record.name,
+        kind=record.kind,
+        title=TITLES[record.kind],
+        what=WHAT[record.kind],
+        here=here(record),
+        seconds=record.seconds,
+        settings=tuple(fact for fact in settings if fact.value),
+        all_settings=json.dumps(record.config, indent=2, ensure_ascii=False, sort_keys=True, default=str),
+        figures=figures_of(record),
+        headlines=_headlines(record, evaluation),
+    )
+
+
+def _headlines(record: StageRecord, evaluation: Mapping[str, Any]) -> tuple[Headline, ...]:
+    """What the evaluation says of this stage: the reward model's accuracy, or the change its model brought."""
+    if record.kind == "reward_model":
+        found = evaluation.get("reward_model")
+        if not found:
+            return ()
+        accuracy = Estimate.from_json(found["accuracy"])
+        return (Headline("Right on comparisons it never saw", accuracy, "share", 0.5, "guessing"),)
+    return tuple(
+        Headline(f"{row['title']}: {row['after']} minus {row['before']}", found, row["unit"], 0.0, "no change")
+        for row in evaluation.get("differences", ())
+        if row["metric"] in ("pass", "score") and row["group"] == "all" and row["after"] == record.name
+        for found in [Estimate.from_json(row["estimate"])]
+    )
+
+
+def _metric(row: Mapping[str, Any], models: Sequence[str]) -> MetricRow:
+    found = [row["by_model"][name] for name in models]
+    return MetricRow(
+        row["title"], row["group"], row["unit"], tuple(Estimate.from_json(e) if e else None for e in found)
+    )
+
+
+def _difference(row: Mapping[str, Any]) -> Difference:
+    test = row.get("mcnemar")
+    note = ""
+    if test:
+        p_value = "below 0.0001" if test["p_value"] < 1e-4 else f"{test['p_value']:.2g}"
+        note = (
+            f"{test['only_after']} prompts gained, {test['only_before']} lost; McNemar's test ({test['method']}): "
+            f"p {p_value}"
+        )
+    estimate = Estimate.from_json(row["estimate"])
+    return Difference(row["title"], row["group"], row["unit"], row["before"], row["after"], estimate, note)
+
+
+def _win_rate(found: Mapping[str, Any] | None) -> WinRate | None:
+    if not found:
+        return None
+    shares = {name: found[name] for name in ("before", "after", "won", "tied", "lost", "note")}
+    return WinRate(estimate=Estimate.from_json(found["estimate"]), **shares)
+
+
+def _example(item: Mapping[str, Any]) -> Example:
+    turns = item["prompt"]
+    prompt = turns[0]["content"] if len(turns) == 1 else "\n\n".join(f"{t['role']}: {t['content']}" for t in turns)
+    answers = tuple(Answer(**{**answer, "checks": tuple(answer["checks"].items())}) for answer in item["answers"])
+    return Example(item["id"], item["kind"], prompt, item["chosen"], answers)
+
+
+def _limits(evaluation: Mapping[str, Any], labelled_by: str) -> tuple[str, ...]:
+    limits = [labelled_by] if labelled_by else []
+    found = evaluation.get("reward_model")
+    if found:
+        accuracy = Estimate.from_json(found["accuracy"])
+        text = (
+            f"The reward model is right on {estimate_text(accuracy, 'share')} of {found['comparisons']} unseen "
+            f"comparisons ({accuracy.n} prompts); guessing gives 50 %. Whatever it gets wrong, the policy was trained towards too."
+        )
+        if found.get("left_out"):
+            text += f" {found['left_out']} comparisons on which annotators were split evenly are left out."
+        limits.append(text)
+        if found.get("agreement") and found.get("ceiling"):
+            agreement, ceiling = (Estimate.from_json(found[name]) for name in ("agreement", "ceiling"))
+            limits.append(
+                f"Two annotators of the same pair agree {estimate_text(agreement, 'share')} of the time (n = "
+                f"{agreement.n} pairs of answers). If each is right independently of the other, even a perfect judge "
+                f"would agree with a single annotator only {estimate_text(ceiling, 'share')} of the time."
+            )
+    return tuple(limits)
+
+
+def _setting(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_setting(inner)}" for name, inner in value.items() if inner not in (None, [], ()))
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_setting, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _facts(named: Mapping[str, str]) -> tuple[Fact, ...]:
+    return tuple(Fact(name, str(value)) for name, value in named.items())

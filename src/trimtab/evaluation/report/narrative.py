@@ -1,0 +1,116 @@
+"""What happened in this run, in sentences with its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from trimtab.evaluation.format import estimate_text
+from trimtab.evaluation.report.content import MetricRow
+from trimtab.evaluation.report.records import StageRecord
+
+_FEW = 5
+
+
+def here(stage: StageRecord) -> str:
+    """What a stage did, with its numbers; says only what the artifact records."""
+    tell = _TELLERS.get(stage.kind)
+    sentences = tell(stage) if tell else []
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as people say it: 42 seconds, 7 minutes, 1 hour 5 minutes."""
+    if seconds < 90:
+        return _count(round(seconds), "second")
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return _count(minutes, "minute")
+    hours, minutes = divmod(minutes, 60)
+    return _count(hours, "hour") + (f" {_count(minutes, 'minute')}" if minutes else "")
+
+
+def summary_text(headline: MetricRow | None, models: Sequence[str], seconds: float) -> str:
+    """The report in one or two sentences."""
+    took = f"The whole run took {duration_text(seconds)}." if seconds else ""
+    if headline is None:
+        return took
+    found = [(name, one) for name, one in zip(models, headline.by_model, strict=True) if one is not None]
+    of_group = "" if headline.group == "all" else f" ({headline.group} prompts)"
+    parts = ", then ".join(f"{estimate_text(one, headline.unit)} for {name}" for name, one in found)
+    n = found[0][1].n
+    return (
+        f"{headline.title}{of_group}: {parts}. Measured on {n} prompts the models never learnt from; the range in "
+        f"brackets is where the true figure plausibly lies (95 % interval). {took}"
+    ).strip()
+
+
+def _sft(stage: StageRecord) -> list[str]:
+    examples, tokens = stage.summary.get("demonstrations"), stage.summary.get("response_tokens")
+    epochs = stage.config.get("num_epochs")
+    read = ""
+    if examples is not None:
+        size = f" ({tokens:,} tokens of answers; a token is a word or a piece of one)" if tokens else ""
+        times = f", {_times(epochs)}" if epochs else ""
+        read = f"It read {_count(examples, 'example')}{size}{times}, in {_count(len(stage.metrics), 'step')}."
+    return [read, _change(stage, "sft/loss", "Its surprise at the example answers went from {} to {}.", 2)]
+
+
+def _reward_model(stage: StageRecord) -> list[str]:
+    comparisons = stage.summary.get("comparisons")
+    learnt = ""
+    if comparisons is not None:
+        learnt = f"It learnt from {_count(comparisons, 'comparison')} in {_count(len(stage.metrics), 'step')}."
+    accuracy = _ends(stage, "reward_model/accuracy")
+    fits = ""
+    if accuracy:
+        fits = (
+            f"Towards the end its scores agreed with {100 * accuracy[1]:.0f} % of the choices it was learning from. "
+            "What counts is how it does on comparisons it has not seen, below."
+        )
+    return [learnt, fits]
+
+
+def _ppo(stage: StageRecord) -> list[str]:
+    responses, prompts = stage.summary.get("responses"), stage.summary.get("prompts")
+    wrote = ""
+    if responses is not None and prompts is not None:
+        wrote = (
+            f"In {_count(len(stage.metrics), 'step')} it wrote {_count(responses, 'answer')}, on a pool of "
+            f"{_count(prompts, 'prompt')}."
+        )
+    return [
+        wrote,
+        _change(stage, "score/mean", "The judge's mean score went from {} to {},", 2),
+        _change(stage, "kl/ref", "drift (KL) from {} to {} nats an answer,", 2),
+        _change(stage, "response/length", "length from {} to {} tokens.", 1),
+    ]
+
+
+_TELLERS: Mapping[str, Callable[[StageRecord], list[str]]] = {
+    "sft": _sft,
+    "reward_model": _reward_model,
+    "ppo": _ppo,
+}
+
+
+def _change(stage: StageRecord, metric: str, sentence: str, decimals: int) -> str:
+    ends = _ends(stage, metric)
+    return sentence.format(*(f"{value:.{decimals}f}".replace("-", "−") for value in ends)) if ends else ""
+
+
+def _ends(stage: StageRecord, metric: str) -> tuple[float, float] | None:
+    """A metric's mean over its first and its last few steps (one step of a short run)."""
+    values = [value for value in stage.curve(metric)[1] if math.isfinite(value)]
+    if not values:
+        return None
+    few = min(_FEW, max(1, len(values) // 4))
+    return math.fsum(values[:few]) / few, math.fsum(values[-few:]) / few
+
+
+def _times(epochs: float) -> str:
+    return {1.0: "once", 2.0: "twice"}.get(epochs, f"{epochs:g} times")
+
+
+def _count(number: float, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
