@@ -41,11 +41,11 @@ def change_estimate_text(estimate: Estimate, unit: Unit) -> str:
 
 def _number(value: float, unit: Unit, *, sign: bool = False) -> str:
     scaled = 100 * value if unit == "share" else value
-    # Adding 0.0 turns a rounded negative zero into zero.
-    rounded = round(scaled, _DECIMALS[unit]) + 0.0
-    text = f"{abs(rounded):.{_DECIMALS[unit]}f}"
-    mark = "−" if rounded < 0 else "+" if sign and rounded > 0 else ""
-    return mark + text
+    decimals = _DECIMALS[unit]
+    # Halves go up, as readers expect: 2.5 % is 3 %. The tiny addition undoes what binary fractions lose.
+    whole = math.floor(abs(scaled) * 10**decimals + 0.5 + 1e-9)
+    mark = "" if whole == 0 else "−" if scaled < 0 else "+" if sign else ""
+    return f"{mark}{whole / 10**decimals:.{decimals}f}"
 
 
 def _with_unit(number: str, unit: Unit, share_word: str) -> str:

@@ -16,21 +16,21 @@ from trimtab.evaluation.statistics import Estimate
 def metric_bars(row: MetricRow, models: Sequence[str], identifier: str) -> str:
     """One bar a model, from 0 for shares, with its interval as a whisker."""
     found = [(index, name, one) for index, (name, one) in enumerate(zip(models, row.by_model, strict=True)) if one]
-    width, gap, label = 640, 46, 96
+    width, gap, label = 480, 34, 76
     height = gap * len(found) + 26
     ends = [value for _, _, one in found for value in (one.value, one.low, one.high) if math.isfinite(value)]
     low, high = (0.0, 1.0) if row.unit == "share" else (min(0.0, *ends), max(0.0, *ends))
-    across = scale(low, high, label, width - 16, ticks=5)
+    across = scale(low, high, label, width - 26, ticks=5)
     body = [_grid(across, 4, height - 22, row.unit)]
     for place, (index, name, one) in enumerate(found):
         middle = 4 + gap * place + gap / 2 - 2
         left, right = sorted((across(max(low, 0.0)), across(one.value)))
         body.append(f'<text class="name" x="{label - 10}" y="{middle + 5:.1f}" text-anchor="end">{escape(name)}</text>')
         body.append(
-            f'<rect class="bar m{index % 4}" x="{left:.1f}" y="{middle - 11:.1f}" '
-            f'width="{max(right - left, 1.5):.1f}" height="22" rx="3"/>'
+            f'<rect class="bar m{index % 4}" x="{left:.1f}" y="{middle - 9:.1f}" '
+            f'width="{max(right - left, 1.5):.1f}" height="18" rx="3"/>'
         )
-        body.append(_whisker(one, across, middle, 7))
+        body.append(_whisker(one, across, middle, 6))
     text = "; ".join(f"{name}: {estimate_text(one, row.unit)}, n = {one.n}" for _, name, one in found)
     return svg(width, height, identifier, row.title, text, body, "bars")
 

@@ -20,7 +20,7 @@ from trimtab.evaluation.report.content import (
     WinRate,
 )
 from trimtab.evaluation.report.figures import figures_of
-from trimtab.evaluation.report.narrative import here, summary_text
+from trimtab.evaluation.report.narrative import here, model_notes, summary_text
 from trimtab.evaluation.report.records import StageRecord, read_stage
 from trimtab.evaluation.report.texts import NOT_TESTED, TITLES, WHAT
 from trimtab.evaluation.statistics import Estimate
@@ -74,6 +74,7 @@ def report_content(
         date=date,
         models=models,
         summary=summary_text(headline, models, sum(record.seconds for record in records)),
+        model_notes=model_notes(models, records),
         headline=headline,
         verdicts=tuple(Verdict(**verdict) for verdict in evaluation.get("verdicts", ())),
         stages=tuple(_stage(record, evaluation) for record in records if record.kind in TITLES),
@@ -153,7 +154,14 @@ def _difference(row: Mapping[str, Any]) -> Difference:
             f"p {p_value}"
         )
     estimate = Estimate.from_json(row["estimate"])
-    return Difference(row["title"], row["group"], row["unit"], row["before"], row["after"], estimate, note)
+    return Difference(
+        row["title"], row["group"], row["unit"], row["before"], row["after"], estimate, note, _is_detail(row)
+    )
+
+
+def _is_detail(row: Mapping[str, Any]) -> bool:
+    """Single checks and single kinds of prompts are details."""
+    return row["metric"].startswith("check:") or row["group"] != "all"
 
 
 def _win_rate(found: Mapping[str, Any] | None) -> WinRate | None:
@@ -177,7 +185,8 @@ def _limits(evaluation: Mapping[str, Any], labelled_by: str) -> tuple[str, ...]:
         accuracy = Estimate.from_json(found["accuracy"])
         text = (
             f"The reward model is right on {estimate_text(accuracy, 'share')} of {found['comparisons']} unseen "
-            f"comparisons ({accuracy.n} prompts); guessing gives 50 %. Whatever it gets wrong, the policy was trained towards too."
+            f"comparisons ({accuracy.n} prompts); guessing gives 50 %. Whatever it gets wrong, "
+            "the policy was trained towards too."
         )
         if found.get("left_out"):
             text += f" {found['left_out']} comparisons on which annotators were split evenly are left out."

@@ -71,17 +71,21 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One measured quantity of every model, in the report's order of models; None where it was not measured."""
+    """One measured quantity of every model, in the report's order of models; None where it was not measured.
+
+    Rows marked `detail` are folded away.
+    """
 
     title: str
     group: str
     unit: Unit
     by_model: tuple[Estimate | None, ...]
+    detail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A change between two models on the same prompts."""
+    """A change between two models on the same prompts. Rows marked `detail` are folded away."""
 
     title: str
     group: str
@@ -90,6 +94,7 @@ class Difference:
     after: str
     estimate: Estimate
     note: str = ""
+    detail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +135,14 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole report. `models` are the columns of metrics and answers; `headline` is the first thing read."""
+    """A whole report. `models` are the columns of metrics and answers; `model_notes` say briefly what each is."""
 
     title: str
     recipe: str
     date: str
     models: tuple[str, ...]
     summary: str
+    model_notes: tuple[str, ...] = ()
     headline: MetricRow | None = None
     verdicts: tuple[Verdict, ...] = ()
     stages: tuple[Stage, ...] = ()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from trimtab.evaluation.format import estimate_text
+from trimtab.evaluation.format import value_text
 from trimtab.evaluation.report.content import MetricRow
 from trimtab.evaluation.report.records import StageRecord
+from trimtab.evaluation.report.texts import AFTER
 
 _FEW = 5
 
@@ -31,18 +32,26 @@ def duration_text(seconds: float) -> str:
 
 
 def summary_text(headline: MetricRow | None, models: Sequence[str], seconds: float) -> str:
-    """The report in one or two sentences."""
+    """The report in two or three sentences."""
     took = f"The whole run took {duration_text(seconds)}." if seconds else ""
-    if headline is None:
+    found = [one for one in headline.by_model if one is not None] if headline else []
+    if not headline or not found:
         return took
-    found = [(name, one) for name, one in zip(models, headline.by_model, strict=True) if one is not None]
-    of_group = "" if headline.group == "all" else f" ({headline.group} prompts)"
-    parts = ", then ".join(f"{estimate_text(one, headline.unit)} for {name}" for name, one in found)
-    n = found[0][1].n
+    first, last = (value_text(one.value, headline.unit) for one in (found[0], found[-1]))
+    change = f"from {first} before training to {last} after the last step" if len(found) > 1 else f"{first}"
+    kind = "" if headline.group == "all" else f"{headline.group} "
     return (
-        f"{headline.title}{of_group}: {parts}. Measured on {n} prompts the models never learnt from; the range in "
-        f"brackets is where the true figure plausibly lies (95 % interval). {took}"
+        f"{headline.title}: {change}. Measured on {found[0].n} {kind}prompts the models never learnt from. The ranges "
+        f"are 95 % intervals: where the true figure plausibly lies. {took}"
     ).strip()
+
+
+def model_notes(models: Sequence[str], stages: Sequence[StageRecord]) -> tuple[str, ...]:
+    """For each model, in a few words, what had been done to it; empty when no stage has its name."""
+    kinds = {stage.name: stage.kind for stage in stages}
+    return tuple(
+        AFTER.get(kinds.get(name, ""), "as it came" if place == 0 else "") for place, name in enumerate(models)
+    )
 
 
 def _sft(stage: StageRecord) -> list[str]:

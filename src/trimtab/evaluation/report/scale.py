@@ -38,8 +38,9 @@ def scale(low: float, high: float, start: float, end: float, *, ticks: int, wide
 
 def tick_text(value: float, step: float) -> str:
     """A tick's value with just the decimals that its step needs."""
-    if step < 1e-4:
-        return f"{value:.1e}".replace("-", "−")
+    if step < 1e-4 and value:
+        digits, power = f"{value:.1e}".split("e")
+        return f"{digits.removesuffix('.0')}e{int(power)}".replace("-", "−")
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     text = f"{abs(value):,.{decimals}f}" if abs(value) < 1e6 else f"{abs(value):.3g}"
     return f"−{text}" if value < -step / 2 else text

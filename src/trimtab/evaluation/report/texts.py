@@ -10,6 +10,11 @@ TITLES: Mapping[str, str] = {
     "ppo": "Practising against the judge",
 }
 
+AFTER: Mapping[str, str] = {
+    "sft": "after learning from examples",
+    "ppo": "after practising against the judge",
+}
+
 WHAT: Mapping[str, str] = {
     "sft": (
         "The model reads requests together with good answers and is adjusted, step by step, until it would write such "
@@ -17,8 +22,8 @@ WHAT: Mapping[str, str] = {
     ),
     "reward_model": (
         "Somebody compared pairs of answers and said which one is better. A copy of the model learns from those "
-        "choices to give any answer a score: the higher, the more it resembles what was preferred. The scale has no meaning of "
-        "its own; only differences between scores count. This copy is called a reward model."
+        "choices to give any answer a score: the higher, the more it resembles what was preferred. The scale has no "
+        "meaning of its own; only differences between scores count. This copy is called a reward model."
     ),
     "ppo": (
         "The model answers requests, the reward model scores its answers, and each step makes well-scored answers a "
