@@ -139,9 +139,8 @@ def _headlines(record: StageRecord, evaluation: Mapping[str, Any]) -> tuple[Head
 
 def _metric(row: Mapping[str, Any], models: Sequence[str]) -> MetricRow:
     found = [row["by_model"][name] for name in models]
-    return MetricRow(
-        row["title"], row["group"], row["unit"], tuple(Estimate.from_json(e) if e else None for e in found)
-    )
+    estimates = tuple(Estimate.from_json(one) if one else None for one in found)
+    return MetricRow(row["title"], row["group"], row["unit"], estimates, _is_detail(row))
 
 
 def _difference(row: Mapping[str, Any]) -> Difference:

@@ -20,7 +20,6 @@ def render(report: Report) -> str:
     """The report as HTML. Every text is escaped; only our own drawings and style sheet go in as they are."""
     templates = files("trimtab.evaluation.report") / "templates"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["capitalize_first"] = lambda words: words[:1].upper() + words[1:]
     template = environment.from_string((templates / "report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         report=report,

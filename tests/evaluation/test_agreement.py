@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+
+from trimtab.evaluation.agreement import (
+    Level,
+    ceiling_accuracy,
+    fleiss_kappa,
+    krippendorff_alpha,
+    pairwise_agreement,
+)
+from trimtab.evaluation.statistics import Estimate
+
+
+def test_pairwise_agreement_counts_pairs_of_the_same_unit() -> None:
+    # a a b: one of three pairs agrees. c c: one of one. A single rating holds no pair.
+    found = pairwise_agreement([["a", "a", "b"], ["c", "c"], ["a"], ["b", None]])
+    assert found.value == pytest.approx(2 / 4)
+    assert found.n == 2
+
+
+def test_fleiss_kappa_by_hand() -> None:
+    # P_i = (2²+1²-3)/6 = 1/3, (3²-3)/6 = 1, 1/3, so 5/9. Shares 4/9 and 5/9, so chance is 41/81.
+    # kappa = (45 - 41) / (81 - 41) = 1/10.
+    assert fleiss_kappa([["a", "a", "b"], ["b", "b", "b"], ["a", "b", "a"]]).value == pytest.approx(0.1)
+
+
+def test_fleiss_kappa_needs_equally_many_ratings() -> None:
+    with pytest.raises(ValueError, match="same number of ratings"):
+        fleiss_kappa([["a", "a"], ["a", "b", "b"]])
+
+
+def test_krippendorff_alpha_by_hand() -> None:
+    # Pairs: o_aa = 2, o_bb = 2, o_ab = o_ba = 1; n_a = n_b = 3, n = 6. D_o = 2/6; D_e = 2 (3 x 3) / (6 x 5) = 0.6.
+    units = [["a", "a"], ["a", "b"], ["b", "b"], [None, "a"]]
+    assert krippendorff_alpha(units).value == pytest.approx(1 - (1 / 3) / 0.6)
+    assert krippendorff_alpha(units).n == 3
+
+
+def test_krippendorff_alpha_weighs_distance() -> None:
+    # Interval, units (1, 1) and (1, 3): n_1 = 3, n_3 = 1, n = 4. D_o = 2 (2²) / 4 = 2; D_e = 2 (3 x 1 x 4) / 12 = 2.
+    assert krippendorff_alpha([[1, 1], [1, 3]], "interval").value == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+@pytest.mark.parametrize("seed", range(3))
+def test_krippendorff_alpha_against_the_package(level: Level, seed: int) -> None:
+    krippendorff = pytest.importorskip("krippendorff")
+    rng = random.Random(seed)
+    units: list[list[Any]] = []
+    for _ in range(25):
+        truth = rng.randint(1, 7)
+        rated = [min(7, max(1, truth + rng.choice([-2, -1, 0, 0, 0, 1]))) for _ in range(4)]
+        units.append([None if rng.random() < 0.3 else rating for rating in rated])
+    by_annotator = [[math.nan if rating is None else rating for rating in row] for row in zip(*units, strict=True)]
+    oracle = krippendorff.alpha(reliability_data=by_annotator, level_of_measurement=level)
+    found = krippendorff_alpha(units, level)
+    assert found.value == pytest.approx(oracle, rel=1e-9)
+    assert found.low < found.value < found.high
+
+
+def test_perfect_agreement_is_one_and_chance_is_about_zero() -> None:
+    assert krippendorff_alpha([["a", "a"], ["b", "b"]] * 5).value == 1.0
+    rng = random.Random(1)
+    found = krippendorff_alpha([[rng.choice("ab"), rng.choice("ab")] for _ in range(400)])
+    assert found.low < 0.0 < found.high
+
+
+def test_agreement_is_the_same_for_the_same_seed() -> None:
+    units = [["a", "a", "b"], ["b", "b", "b"], ["a", "b", "a"]]
+    assert fleiss_kappa(units, seed=4) == fleiss_kappa(units, seed=4)
+
+
+def test_agreement_that_is_not_defined() -> None:
+    with pytest.raises(ValueError, match="same category"):
+        krippendorff_alpha([["a", "a"], ["a", "a"]])
+    for call in (krippendorff_alpha, pairwise_agreement):
+        with pytest.raises(ValueError, match="rated twice"):
+            call([["a"], [None, "b"]])
+
+
+def test_ceiling_accuracy() -> None:
+    # 0.68: (1 + sqrt(0.36)) / 2 = 0.8, and indeed 0.8² + 0.2² = 0.68. At one half and below labels are coins.
+    found = ceiling_accuracy(Estimate(0.68, 0.4, 1.0, 50, "x"))
+    assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.5, 1.0))
+    assert found.n == 50
