@@ -46,6 +46,12 @@ def test_krippendorff_alpha_weighs_distance() -> None:
     assert krippendorff_alpha([[1, 1], [1, 3]], "interval").value == pytest.approx(0.0)
 
 
+def test_krippendorff_alpha_on_ranks() -> None:
+    # n_1, n_2, n_3 = 3, 2, 1. Squared distances: 1-2 (5 - 2.5)² = 6.25, 2-3 (3 - 1.5)² = 2.25, 1-3 (6 - 2)² = 16.
+    # D_o = 2 (6.25 + 2.25) / 6 = 17/6; D_e = 2 (6 x 6.25 + 2 x 2.25 + 3 x 16) / 30 = 6.
+    assert krippendorff_alpha([[1, 2], [2, 3], [1, 1]], "ordinal").value == pytest.approx(1 - 17 / 36)
+
+
 @pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
 @pytest.mark.parametrize("seed", range(3))
 def test_krippendorff_alpha_against_the_package(level: Level, seed: int) -> None:

@@ -57,6 +57,12 @@ def test_shares_and_means_by_model_and_group() -> None:
     assert metric(found, "stopped") == {"base": 0.0, "sft": 1.0, "policy": 1.0}
 
 
+def test_several_answers_to_a_prompt_count_as_one_unit() -> None:
+    row = next(row for row in small()["metrics"] if (row["metric"], row["group"]) == ("score", "all"))
+    # Every prompt's answers score 1 and 2: prompts do not differ at all, and there are four of them, not eight.
+    assert row["by_model"]["sft"] == row["by_model"]["sft"] | {"value": 1.5, "low": 1.5, "high": 1.5, "n": 4}
+
+
 def test_differences_are_paired_and_between_neighbours() -> None:
     found = small()
     assert {(row["before"], row["after"]) for row in found["differences"]} == {("base", "sft"), ("sft", "policy")}
