@@ -1,0 +1,40 @@
+"""Losses on comparisons and rankings, one comparison or one choice at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tests.reference.statistics import mean
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def bradley_terry(
+    chosen: float, rejected: float, probability: float = 1.0, margin: float = 0.0, centering: float = 0.0
+) -> float:
+    """Cross-entropy between the label and sigmoid(chosen - rejected - margin), plus the pull towards 0."""
+    predicted = sigmoid(chosen - rejected - margin)
+    cross_entropy = -probability * math.log(predicted) - (1 - probability) * math.log(1 - predicted)
+    return cross_entropy + centering * (chosen + rejected) ** 2
+
+
+def all_pairs(scores: Sequence[float], ranks: Sequence[int]) -> float:
+    """InstructGPT, equation 1, for one prompt: the mean over pairs that are not tied."""
+    losses = []
+    for i in range(len(scores)):
+        for j in range(len(scores)):
+            if ranks[i] < ranks[j]:
+                losses.append(-math.log(sigmoid(scores[i] - scores[j])))
+    return mean(losses)
+
+
+def plackett_luce(scores: Sequence[float], ranks: Sequence[int]) -> float:
+    """-log P(ranking of one prompt): each response is chosen from itself and what ranks below it."""
+    probability = 1.0
+    for i, score in enumerate(scores):
+        candidates = [scores[j] for j in range(len(scores)) if j == i or ranks[j] > ranks[i]]
+        probability *= math.exp(score) / sum(math.exp(candidate) for candidate in candidates)
+    return -math.log(probability)
