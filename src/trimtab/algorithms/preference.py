@@ -87,7 +87,8 @@ def _ranked_pairs(scores: Tensor, ranks: Tensor, groups: Tensor) -> tuple[Tensor
     winners, losers = ((groups[:, None] == groups) & (ranks[:, None] < ranks)).nonzero(as_tuple=True)
     index, _ = group_index(scores, groups)
     group = index[winners]
-    return winners, losers, (1.0 / torch.bincount(group))[group].to(scores.dtype)
+    pairs_in_group = torch.bincount(group)[group]
+    return winners, losers, pairs_in_group.to(scores.dtype).reciprocal()
 
 
 def _agreement(difference: Tensor, p: Tensor, w: Tensor) -> Metrics:
