@@ -62,7 +62,7 @@ def responses(tensor: Tensor, mask: Tensor) -> list[list[float]]:
     return [row[keep].tolist() for row, keep in zip(tensor, mask, strict=True)]
 
 
-def tokens(*tensors: Tensor, mask: Tensor) -> list[tuple[float, ...]]:
+def tokens(*tensors: Tensor, mask: Tensor) -> list[Any]:
     """Real tokens in order, each as its numbers in all the tensors."""
     return list(zip(*(tensor[mask].tolist() for tensor in tensors), strict=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def interleaved(sizes: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
     return random_vector(len(groups), seed), groups[order]
 
 
-def by_loops(scores: Tensor, groups: Tensor, one_group: Callable[[list[float]], list[float]]) -> Tensor:
+def by_loops(scores: Tensor, groups: Tensor, one_group: Callable[..., list[float]]) -> Tensor:
     expected = torch.full_like(scores, torch.nan)
     for group in set(groups.tolist()):
         expected[groups == group] = torch.tensor(one_group(scores[groups == group].tolist()), dtype=scores.dtype)
@@ -45,7 +46,7 @@ def test_by_hand() -> None:
 def check_group_relative(function: Callable[..., Tensor], sizes: Sequence[int] = SIZES, seed: int = 0) -> None:
     scores, groups = interleaved(sizes, seed)
     for scale in (True, False):
-        expected = by_loops(scores, groups, lambda group, scale=scale: reference.group_relative(group, scale))
+        expected = by_loops(scores, groups, partial(reference.group_relative, scale=scale))
         assert_equal(function(scores, groups, scale=scale), expected)
 
 

@@ -35,6 +35,7 @@ def test_the_share_of_an_empty_batch_is_zero() -> None:
     total = torch.zeros((), requires_grad=True)
     share(total, 0).backward()
     assert share(total, 0).item() == 0.0
+    assert total.grad is not None
     assert torch.isfinite(total.grad)
 
 

@@ -174,7 +174,7 @@ def check_policy_loss(loss_of: Loss, lengths: Sequence[int] = RAGGED, seed: int 
     mask = mask_of(lengths)
     numbers = random_tensors(mask, 3, seed)
     output = loss_of(*numbers, mask, clip_eps=0.2, normalizer=5)
-    total = sum(reference.policy_loss(*token, clip_eps=0.2) for token in tokens(*numbers, mask=mask))
+    total = sum(reference.policy_loss(p, q, a, clip_eps=0.2) for p, q, a in tokens(*numbers, mask=mask))
     assert_equal(output.loss, total / 5)
 
 
@@ -227,7 +227,7 @@ def check_value_loss(loss_of: Loss, lengths: Sequence[int] = RAGGED, seed: int =
     mask = mask_of(lengths)
     numbers = random_tensors(mask, 3, seed)
     output = loss_of(*numbers, mask, clip_eps=0.2, normalizer=5)
-    total = sum(reference.value_loss(*token, clip_eps=0.2) for token in tokens(*numbers, mask=mask))
+    total = sum(reference.value_loss(v, old, g, clip_eps=0.2) for v, old, g in tokens(*numbers, mask=mask))
     assert_equal(output.loss, total / 5)
 
 

@@ -20,7 +20,7 @@ class LossOutput:
     """A loss to differentiate, and what to report about it (detached)."""
 
     loss: Tensor
-    metrics: Metrics
+    metrics: Mapping[str, Metric]
 
 
 def share(total: Tensor, normalizer: float) -> Tensor:
@@ -35,7 +35,7 @@ def share(total: Tensor, normalizer: float) -> Tensor:
     return total / (normalizer or 1.0)
 
 
-def over_tokens(x: Tensor, mask: Tensor) -> Metric:
+def over_tokens(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The metric "mean of x over real tokens". Shapes: `x`, `mask` `[R, T]`."""
     return masked_sum(x.detach(), mask), mask.sum()
 
