@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.training.batches import endless_batch, epoch_batches, mix
+from trimtab.seeds import mix
+from trimtab.training.batches import endless_batch, epoch_batches
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(1, 3), st.integers())

@@ -33,7 +33,7 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One decoder layer. `norms` are scales `[D, 1]` by the model's own names; `head_norm` is `[heads, head_dim, 1]`."""
+    """One decoder layer. `norms` are scales `[D, 1]` by the model's own names; `head_norm`: `[heads, head_dim, 1]`."""
 
     qkv: Projection
     out: Projection
@@ -54,7 +54,7 @@ class DecoderWeights:
 
 
 def is_readable(model: nn.Module) -> bool:
-    """Whether every linear layer is a plain one, or a plain one under plain LoRA, so that its weight can be computed."""
+    """Whether every linear layer is plain, or plain under plain LoRA, so that its weight can be computed."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     if type(head) is not nn.Linear or head.bias is not None or not isinstance(decoder.embed_tokens, nn.Embedding):
         return False

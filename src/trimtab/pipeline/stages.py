@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 from trimtab.config import PPOStage, RewardModelStage, SFTStage, TrainingStage
-from trimtab.generation.engine import Engine
 from trimtab.pipeline.artifacts import Artifact
 from trimtab.pipeline.context import Context
 
 from trimtab.data.formats import read_comparisons, read_demonstrations, read_prompts
 from trimtab.feedback.scorers import RewardModelScorer
+from trimtab.generation.engine import Engine
 from trimtab.models.hardware import choose_device, choose_dtype
 from trimtab.models.loading import base_of, is_adapter, load_policy, load_reward_model
 from trimtab.models.policy import Policy
 from trimtab.models.reference import reference_of
 from trimtab.models.registry import locate
 from trimtab.models.scalar_model import ScalarModel
-from trimtab.training.batches import mix
+from trimtab.seeds import mix
 from trimtab.training.encoding import demonstration_rows, preference_rows
 from trimtab.training.ppo import PPOSettings, train_ppo
 from trimtab.training.reward_model import train_reward_model

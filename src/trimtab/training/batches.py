@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from trimtab.seeds import mix
+
 
 def permutation(count: int, *seed: int) -> list[int]:
     """A shuffle of 0..count-1 that depends on the seeds only."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(mix(*seed))).tolist()
-
-
-def mix(*seeds: int) -> int:
-    """One seed from several, such that different tuples give unrelated streams."""
-    mixed = 0x9E3779B97F4A7C15
-    for seed in seeds:
-        mixed = ((mixed ^ (seed & 0xFFFFFFFFFFFFFFFF)) * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        mixed ^= mixed >> 31
-    return mixed & 0x7FFFFFFFFFFFFFFF
 
 
 def epoch_batches(count: int, batch_size: int, num_epochs: int, *, seed: int) -> list[list[int]]:

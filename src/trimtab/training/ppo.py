@@ -28,7 +28,8 @@ from trimtab.models.policy import Policy
 from trimtab.models.reference import Reference
 from trimtab.models.rows import lay_out, response_slices
 from trimtab.models.scalar_model import ScalarModel
-from trimtab.training.batches import endless_batch, mix, permutation
+from trimtab.seeds import mix
+from trimtab.training.batches import endless_batch, permutation
 from trimtab.training.rollout import Rollout, Scorer, collect, over_rows
 from trimtab.training.run import Run
 from trimtab.training.state import Checkpoint

@@ -12,7 +12,8 @@ from trimtab.algorithms.output import LossOutput, reduce
 from trimtab.algorithms.preference import bradley_terry_loss
 from trimtab.models.rows import RowBatch, lay_out, response_slices
 from trimtab.models.scalar_model import ScalarModel
-from trimtab.training.batches import epoch_batches, mix
+from trimtab.seeds import mix
+from trimtab.training.batches import epoch_batches
 from trimtab.training.encoding import PreferenceRow
 from trimtab.training.run import Run
 from trimtab.training.state import Checkpoint

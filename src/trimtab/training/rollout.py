@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trimtab.generation.engine import Engine, Sample
+from trimtab.generation.engine import Engine
+from trimtab.generation.text import as_completion
 from trimtab.models.policy import Policy
 from trimtab.models.reference import Reference
 from trimtab.models.rows import RowBatch, TokenRow, lay_out, micro_batches, response_slices
@@ -59,7 +60,8 @@ def collect(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Rollout:
     """Sample `group_size` completions a prompt from the policy as it is now, and score them."""
-    prompt_ids = [policy.template.prompt_ids(prompt) for prompt in prompts]
+    template = policy.template
+    prompt_ids = [template.prompt_ids(prompt) for prompt in prompts]
     with policy.trunk.using(policy.adapter):
         engine.load_weights(policy.model)
     groups = engine.generate(
@@ -75,14 +77,15 @@ def collect(
         for ids, group in zip(prompt_ids, groups, strict=True)
     ]
     completions = [
-        [_completion(policy, prompt, sample) for sample in group] for prompt, group in zip(prompts, groups, strict=True)
+        [as_completion(template, prompt, sample) for sample in group]
+        for prompt, group in zip(prompts, groups, strict=True)
     ]
 
     def measure(batch: RowBatch) -> tuple[Tensor, ...]:
         logprobs, entropies = policy.logprobs_and_entropy(batch, temperature=temperature)
         return logprobs, entropies, reference(batch, temperature)
 
-    pad_id, device = policy.template.pad_id, policy.trunk.device
+    pad_id, device = template.pad_id, policy.trunk.device
     logprobs, entropies, ref_logprobs = over_rows(rows, measure, max_tokens=max_tokens, pad_id=pad_id, device=device)
     samples = [sample for group in groups for sample in group]
     return Rollout(
@@ -121,16 +124,6 @@ def over_rows(
         for result, piece in zip(results, pieces, strict=True):
             result[places, : piece.shape[1]] = piece
     return results
-
-
-def _completion(policy: Policy, prompt: Prompt, sample: Sample) -> Completion:
-    return Completion(
-        prompt=prompt,
-        text=policy.template.decode(sample.token_ids),
-        token_ids=tuple(sample.token_ids),
-        logprobs=tuple(sample.logprobs),
-        finish_reason=sample.finish_reason,
-    )
 
 
 def _padded(sequences: Sequence[Tensor], length: int) -> Tensor:

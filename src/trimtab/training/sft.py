@@ -11,7 +11,8 @@ from trimtab.algorithms.output import LossOutput, reduce
 from trimtab.algorithms.sft import sft_loss
 from trimtab.models.policy import Policy
 from trimtab.models.rows import TokenRow, lay_out
-from trimtab.training.batches import epoch_batches, mix
+from trimtab.seeds import mix
+from trimtab.training.batches import epoch_batches
 from trimtab.training.run import Run
 from trimtab.training.state import Checkpoint
 from trimtab.training.step import OptimizerSettings, accumulate, learning_rate, make_optimizer, update
