@@ -44,8 +44,8 @@ class KeyValueCache:
 
     def write(self, layer: int, keys: Tensor, values: Tensor, rows: Tensor, columns: Tensor) -> None:
         """Store one position a row: `[n, kv_heads, head_dim]` into `columns[i]` of row `rows[i]`."""
-        self.keys[layer][rows, :, columns] = keys
-        self.values[layer][rows, :, columns] = values
+        self.keys[layer][rows, :, columns] = keys.to(self.keys[layer].dtype)
+        self.values[layer][rows, :, columns] = values.to(self.values[layer].dtype)
 
     def read(self, layer: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
         """Views of the first rows and columns: `[rows, kv_heads, columns, head_dim]` each."""

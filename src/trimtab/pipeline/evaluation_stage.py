@@ -1,0 +1,168 @@
+"""The evaluation stage: every model answers the held-out prompts, a reward model scores, the numbers are computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trimtab.config import EvaluationStage
+from trimtab.data.chat import ChatTemplate
+from trimtab.data.formats import read_comparisons, read_prompts
+from trimtab.errors import Interrupted
+from trimtab.evaluation.outputs import ModelOutputs
+from trimtab.evaluation.summary import ScoredComparisons, evaluate
+from trimtab.evaluation.verdicts import Bars
+from trimtab.generation.engine import Engine
+from trimtab.generation.text import complete
+from trimtab.models.loading import load_policy, load_reward_model
+from trimtab.models.registry import load_tokenizer
+from trimtab.models.rows import TokenRow
+from trimtab.models.scalar_model import ScalarModel
+from trimtab.pipeline.context import Context
+from trimtab.pipeline.resolve import Inputs, hardware, source
+from trimtab.types import Comparison, Completion, Prompt
+
+BASE = "base"
+TOKENS_AT_ONCE = 2048
+
+Groups = list[list[Completion]]
+
+
+def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Measure a base model and the models made from it. Writes `evaluation.json` and every answer that was given."""
+    prompts = read_prompts(config.prompts)
+    models = {BASE: config.base} | {name: name for name in config.models}
+    outputs = []
+    for name, model in models.items():
+        greedy, sampled = _answers(name, source(inputs, model), prompts, config, context)
+        outputs.append(ModelOutputs(name, [group[0] for group in greedy], sampled=sampled))
+    scored = None
+    if config.reward_model is not None:
+        folder = Path(source(inputs, config.reward_model))
+        device, dtype = hardware(context.runtime)
+        judge = load_reward_model(
+            folder, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code
+        )
+        template = ChatTemplate(load_tokenizer(str(folder)))
+        outputs = [_with_scores(one, judge, template, context) for one in outputs]
+        if config.comparisons is not None:
+            scored = _score_comparisons(read_comparisons(config.comparisons), judge, template)
+    result = evaluate(
+        outputs,
+        prompts,
+        scored=scored,
+        bars=Bars(group=config.bars_group or "all"),
+        num_random=config.samples_in_report,
+        seed=context.seed,
+    )
+    (context.folder / "evaluation.json").write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False))
+    _write_answers(outputs, context.folder / "answers.jsonl")
+    return {"prompts": len(prompts), "models": list(models), "comparisons": len(scored.comparisons) if scored else 0}
+
+
+def _answers(
+    name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
+) -> tuple[Groups, Groups]:
+    """A model's greedy and sampled answers. They are kept, so an interrupted stage does not ask the same model again."""
+    kept = context.state / f"{name}.json"
+    if kept.is_file():
+        greedy, sampled = json.loads(kept.read_text())
+        return _restored(greedy, prompts), _restored(sampled, prompts)
+    if context.stop_requested():
+        raise Interrupted(f"stopped before {name} answered; the other models' answers are saved")
+    device, dtype = hardware(context.runtime)
+    policy = load_policy(
+        model, weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code
+    )
+    template = policy.template
+    engine = Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype)
+
+    def ask(how: str, group_size: int, temperature: float) -> Groups:
+        return complete(
+            engine,
+            template,
+            prompts,
+            group_size=group_size,
+            max_new_tokens=config.max_new_tokens,
+            temperature=temperature,
+            seed=context.seed,
+            on_progress=lambda done, total: context.progress(f"{name} answers, {how}", done, total),
+        )
+
+    greedy = ask("greedy", 1, 0.0)
+    sampled = ask("sampled", config.group_size, config.temperature) if config.group_size else []
+    partial = kept.with_suffix(".partial")
+    partial.write_text(json.dumps([_plain(greedy), _plain(sampled)]))
+    partial.rename(kept)
+    del policy, engine
+    gc.collect()  # one model's memory is free before the next is loaded
+    return greedy, sampled
+
+
+def _with_scores(outputs: ModelOutputs, judge: ScalarModel, template: ChatTemplate, context: Context) -> ModelOutputs:
+    """The same answers with the reward model's scores. Answers are read as text, whatever model wrote them."""
+    sampled = outputs.sampled or [()] * len(outputs.greedy)
+    groups = [[one, *several] for one, several in zip(outputs.greedy, sampled, strict=True)]
+    scores: list[list[float]] = []
+    for start in range(0, len(groups), 16):
+        rows = [_answer_row(template, group) for group in groups[start : start + 16]]
+        scores += [s.tolist() for s in judge.score_rows(rows, pad_id=template.pad_id, max_tokens=TOKENS_AT_ONCE)]
+        context.progress(f"scoring the answers of {outputs.name}", len(scores), len(groups))
+    greedy_scores = [row[0] for row in scores]
+    sampled_scores = [row[1:] for row in scores] if outputs.sampled else ()
+    return dataclasses.replace(outputs, greedy_scores=greedy_scores, sampled_scores=sampled_scores)
+
+
+def _score_comparisons(
+    comparisons: Sequence[Comparison], judge: ScalarModel, template: ChatTemplate
+) -> ScoredComparisons:
+    rows = [_row(template, one.prompt, [one.chosen, one.rejected]) for one in comparisons]
+    scores = [s.tolist() for s in judge.score_rows(rows, pad_id=template.pad_id, max_tokens=TOKENS_AT_ONCE)]
+    return ScoredComparisons(comparisons, [chosen for chosen, _ in scores], [rejected for _, rejected in scores])
+
+
+def _row(template: ChatTemplate, prompt: Prompt, responses: Sequence[str]) -> TokenRow:
+    return TokenRow(tuple(template.prompt_ids(prompt)), tuple(tuple(template.response_ids(text)) for text in responses))
+
+
+def _answer_row(template: ChatTemplate, group: Sequence[Completion]) -> TokenRow:
+    """The judge's row of a group of answers. One that was cut off has no end of turn."""
+    row = _row(template, group[0].prompt, [one.text for one in group])
+    ends = [None if one.finish_reason == "stop" else -1 for one in group]
+    return TokenRow(row.prompt_ids, tuple(ids[:end] for ids, end in zip(row.responses, ends, strict=True)))
+
+
+def _plain(groups: Groups) -> list[list[dict[str, Any]]]:
+    """Completions as JSON values, without the prompt, which the data has."""
+    fields = ("text", "token_ids", "logprobs", "finish_reason")
+    return [[{name: getattr(one, name) for name in fields} for one in group] for group in groups]
+
+
+def _restored(groups: list[list[dict[str, Any]]], prompts: Sequence[Prompt]) -> Groups:
+    return [
+        [
+            Completion(prompt, one["text"], tuple(one["token_ids"]), tuple(one["logprobs"]), one["finish_reason"])
+            for one in group
+        ]
+        for prompt, group in zip(prompts, groups, strict=bool(groups))
+    ]
+
+
+def _write_answers(outputs: Sequence[ModelOutputs], path: Path) -> None:
+    """Every answer with its score, one line a prompt and model, so that any number can be recomputed."""
+    with path.open("w", encoding="utf-8") as file:
+        for model in outputs:
+            for i, one in enumerate(model.greedy):
+                line = {
+                    "model": model.name,
+                    "prompt": [dataclasses.asdict(message) for message in one.prompt.messages],
+                    "greedy": one.text,
+                    "greedy_score": model.greedy_scores[i] if model.greedy_scores else None,
+                    "sampled": [several.text for several in model.sampled[i]] if model.sampled else [],
+                    "sampled_scores": list(model.sampled_scores[i]) if model.sampled_scores else [],
+                }
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
