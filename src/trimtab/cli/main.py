@@ -1,0 +1,62 @@
+"""`trimtab`: the commands, and how errors reach the user."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from trimtab.cli import data, plan, report, run, status
+from trimtab.errors import Interrupted, UserError
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Steer a language model: fine-tuning, comparisons, reward model, PPO, and an honest report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"trimtab {version('trimtab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _trimtab(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Steer a language model: fine-tuning, comparisons, reward model, PPO, and an honest report."""
+
+
+app.command("run")(run.run_command)
+app.command("plan")(plan.plan_command)
+app.command("status")(status.status_command)
+app.command("report")(report.report_command)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line. An error the user can act on is printed without a traceback."""
+    try:
+        app()
+    except Interrupted as stopped:
+        _say(str(stopped))
+        sys.exit(EXIT_INTERRUPTED)
+    except UserError as error:
+        _say(f"error: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

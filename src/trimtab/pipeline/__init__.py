@@ -1,0 +1,1 @@
+"""Recipes run as stages: keys, artifacts, resume."""

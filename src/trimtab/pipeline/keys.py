@@ -1,0 +1,75 @@
+"""The key of a stage: a hash of everything that can change what comes out, so equal keys mean equal artifacts.
+
+It covers the stage's settings and seed, the content of its data, the fingerprints of models from outside, and the keys
+of the stages it stands on. Where data lies, what a file is called and how the machine computes are no part of it. Data
+sets of the hub are known by their name alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from trimtab.config.recipe import Recipe, nearest
+from trimtab.config.stages import StageConfig
+from trimtab.errors import ModelError
+
+
+def stage_keys(recipe: Recipe) -> dict[str, str]:
+    """The key of every stage, in running order. Raises `ModelError` for a model there is none of."""
+    content, fingerprint = cache(content_hash), cache(_fingerprint)
+    keys: dict[str, str] = {}
+    for name, stage in recipe.stages.items():
+
+        def identity(field: str, value: str, where: str = name) -> Any:
+            if value in keys:
+                return {"stage": value, "key": keys[value]}
+            try:
+                return {"model": fingerprint(value)}
+            except ModelError as error:
+                stages = "; it is no stage either" + nearest(value, recipe.stages) if "/" not in value else ""
+                raise ModelError(f"{recipe.path}: stages.{where}.{field}: {error}{stages}") from error
+
+        keys[name] = _key(stage, identity, content)
+    return keys
+
+
+def content_hash(path: str) -> str:
+    """SHA-256 of a file, or of all files in a folder with their names. A hub data set stands for itself."""
+    if path.startswith("hf:"):
+        return path
+    if Path(path).is_file():
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file_path in sorted(one for one in Path(path).rglob("*") if one.is_file()):
+        digest.update(f"{file_path.relative_to(path).as_posix()}\0{content_hash(str(file_path))}\n".encode())
+    return digest.hexdigest()
+
+
+def _key(stage: StageConfig, identity: Callable[[str, str], Any], content: Callable[[str], str]) -> str:
+    settings: dict[str, Any] = stage.model_dump(mode="json", exclude=set(stage.not_in_key))
+    for field in stage.references:
+        value = settings[field]
+        if isinstance(value, list):
+            settings[field] = [identity(field, one) for one in value]
+        elif value is not None:
+            settings[field] = identity(field, value)
+    for field in stage.files:
+        if settings[field] is not None:
+            settings[field] = content(settings[field])
+    return _digest({"schema": stage.schema_version, "settings": settings})
+
+
+def _digest(material: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(material, sort_keys=True).encode()).hexdigest()
+
+
+def _fingerprint(name: str) -> str:
+    from trimtab.models.registry import fingerprint
+
+    return fingerprint(name)
