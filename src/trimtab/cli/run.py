@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,7 +56,8 @@ def _command(recipe: Path, overrides: Sequence[str], store: Path | None, until: 
 
 
 def _keep_libraries_quiet() -> None:
-    """Other libraries' progress bars would break ours. To be set before they are imported."""
+    """Other libraries' bars and warnings would break our bar. To be done before they are imported."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

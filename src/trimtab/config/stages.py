@@ -143,7 +143,6 @@ class PPOStage(TrainingStage):
     gae_lambda: Share = Field(0.95, description="How far advantages trust what came rather than the value model.")
     clip_eps: float = Field(0.2, gt=0, description="How far a token's probability ratio may move in a step.")
     value_clip_eps: float = Field(0.2, gt=0, description="How far a value may move in a step.")
-    value_coef: float = Field(0.1, ge=0, description="Weight of the value loss beside the policy loss.")
     whiten_rewards: bool = Field(False, description="Divide a step's rewards by their deviation.")
     whiten_advantages: bool = Field(True, description="Give a step's advantages mean 0 and deviation 1.")
     missing_eos_penalty: float = Field(1.0, ge=0, description="Taken from the score of a response that does not end.")

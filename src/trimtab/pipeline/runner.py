@@ -146,7 +146,10 @@ class _Work:
         except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
             self._note(context)
-            raise self._explained(error) from error
+            explained = self._explained(error)
+            if explained is None:
+                raise
+            raise explained from error
         shutil.rmtree(state, ignore_errors=True)
         self.reporter.finished(artifact)
         return artifact
@@ -193,8 +196,8 @@ class _Work:
         except OSError:
             pass
 
-    def _explained(self, error: BaseException) -> BaseException:
-        """The error as its reader needs it: which stage, and what to do."""
+    def _explained(self, error: BaseException) -> UserError | None:
+        """The error as its reader needs it: which stage, and what to do. None for what is no user's fault."""
         name, store = self.stage.name, self.stage.folder.parent
         if is_disk_full(error):
             return UserError(
@@ -205,7 +208,7 @@ class _Work:
             return Interrupted(f"{name}: {error}\nGo on with: {self.command}")
         if isinstance(error, UserError):
             return type(error)(f"{name}: {error}")
-        return error
+        return None
 
 
 def _status(folder: Path) -> Status:

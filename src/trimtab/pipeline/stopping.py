@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+STOPPING = "Stopping as soon as the state is saved. Once more stops at once."
 
 
 @contextmanager
@@ -21,7 +24,8 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        say("Stopping after this step, its state saved. Once more stops at once.")
+        # From a thread of its own: the handler may have interrupted a print, which must not be entered again.
+        threading.Thread(target=say, args=(STOPPING,)).start()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

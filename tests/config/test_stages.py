@@ -1,0 +1,49 @@
+"""The settings of stages fit the loops they are unpacked for, and say what they mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import pytest
+
+from trimtab.config import KINDS, Adapter, Runtime
+from trimtab.config.load import Header
+from trimtab.training.ppo import PPOSettings
+from trimtab.training.reward_model import train_reward_model
+from trimtab.training.sft import train_sft
+from trimtab.training.step import OptimizerSettings
+
+NOT_SETTINGS = {"policy", "model", "rows", "settings", "run", "pad_id", "seed"}
+
+
+@pytest.mark.parametrize("kind", ["sft", "reward_model", "ppo"])
+def test_the_optimisers_settings_are_there_with_their_defaults(kind: str) -> None:
+    fields = KINDS[kind].model_fields
+    for field in dataclasses.fields(OptimizerSettings):
+        assert field.name in fields
+        if field.default is not dataclasses.MISSING:
+            assert fields[field.name].default == field.default
+
+
+def test_ppos_settings_are_there() -> None:
+    assert {field.name for field in dataclasses.fields(PPOSettings)} <= set(KINDS["ppo"].model_fields)
+
+
+@pytest.mark.parametrize(("kind", "loop"), [("sft", train_sft), ("reward_model", train_reward_model)])
+def test_what_a_loop_asks_for_is_there(kind: str, loop: object) -> None:
+    assert set(inspect.signature(loop).parameters) - NOT_SETTINGS <= set(KINDS[kind].model_fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", [*KINDS.values(), Adapter, Runtime, Header])
+def test_every_setting_is_described_in_a_sentence(model: type) -> None:
+    for name, field in model.model_fields.items():  # type: ignore[attr-defined]
+        if name != "kind":
+            assert field.description, name
+            assert field.description.endswith("."), name
+
+
+@pytest.mark.parametrize("stage", KINDS.values())
+def test_what_refers_to_something_is_a_setting(stage: type) -> None:
+    named = {*stage.references, *stage.stage_only, *stage.files}  # type: ignore[attr-defined]
+    assert named <= set(stage.model_fields)  # type: ignore[attr-defined]

@@ -1,0 +1,34 @@
+"""A recipe with every kind of stage, and the files it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RECIPE = """\
+title: Expense desk
+seed: 17
+stages:
+  report: {evaluation: held_out}
+  policy: {kind: ppo, model: sft, reward_model: reward_model, data: data/prompts.jsonl}
+  sft:
+    model: smollm2-135m-instruct
+    data: data/demonstrations.jsonl
+    learning_rate: 1e-4
+  reward_model: {model: sft, data: data/comparisons.jsonl, seed: 3}
+  held_out:
+    kind: evaluation
+    base: smollm2-135m-instruct
+    models: [sft, policy]
+    reward_model: reward_model
+    prompts: data/held_out.jsonl
+"""
+
+
+def write_recipe(folder: Path, text: str = RECIPE) -> Path:
+    """The recipe's path; its data files are there, each with a line of its own."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    for name in ("prompts", "demonstrations", "comparisons", "held_out"):
+        (folder / "data" / f"{name}.jsonl").write_text(f'{{"prompt": "{name}"}}\n')
+    path = folder / "desk.yaml"
+    path.write_text(text)
+    return path
