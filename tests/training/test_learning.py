@@ -35,7 +35,6 @@ PPO = PPOSettings(
     gae_lambda=0.95,
     clip_eps=0.2,
     value_clip_eps=0.2,
-    value_coef=0.1,
     whiten_rewards=False,
     whiten_advantages=True,
     missing_eos_penalty=0.0,

@@ -7,15 +7,15 @@ The loop is InstructGPT's (Ouyang et al. 2022, appendix C.4) with the details of
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trimtab.algorithms.kl import adapt_kl_coef
 from trimtab.algorithms.masked import masked_mean, whiten
-from trimtab.algorithms.output import LossOutput, merge, reduce
+from trimtab.algorithms.output import LossOutput, Metrics, merge, reduce
 from trimtab.algorithms.ppo import (
     clipped_policy_loss,
     clipped_value_loss,
@@ -26,7 +26,7 @@ from trimtab.algorithms.ppo import (
 from trimtab.generation.engine import Engine
 from trimtab.models.policy import Policy
 from trimtab.models.reference import Reference
-from trimtab.models.rows import lay_out, response_slices
+from trimtab.models.rows import RowBatch, lay_out, response_slices
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.seeds import mix
 from trimtab.training.batches import endless_batch, permutation
@@ -57,7 +57,6 @@ class PPOSettings:
     gae_lambda: float
     clip_eps: float
     value_clip_eps: float
-    value_coef: float
     whiten_rewards: bool
     whiten_advantages: bool
     missing_eos_penalty: float
@@ -89,12 +88,16 @@ def train_ppo(
     run: Run,
 ) -> None:
     """Train the policy and the value model in place. Raises `NumericsError` and `Interrupted`."""
-    policy_parameters, value_parameters = policy.trainable_parameters(), value_model.trainable_parameters()
-    parameters = policy_parameters | value_parameters
-    policy_optimizer = make_optimizer(policy_parameters.values(), optimizer_settings)
-    value_optimizer = make_optimizer(value_parameters.values(), optimizer_settings)
-    checkpoint = Checkpoint(run, parameters, [policy_optimizer, value_optimizer], every_seconds=checkpoint_seconds)
     s, max_tokens = settings, optimizer_settings.micro_batch_tokens
+    policy_learner = Learner.of(policy.trainable_parameters(), optimizer_settings, policy_loss(policy, s))
+    value_settings = replace(optimizer_settings, learning_rate=s.value_learning_rate)
+    value_learner = Learner.of(value_model.trainable_parameters(), value_settings, value_loss(value_model, s))
+    checkpoint = Checkpoint(
+        run,
+        policy_learner.parameters | value_learner.parameters,
+        [policy_learner.optimizer, value_learner.optimizer],
+        every_seconds=checkpoint_seconds,
+    )
 
     start, saved = checkpoint.restore()
     kl_coef = saved.get("kl_coef", s.kl_coef)
@@ -123,30 +126,16 @@ def train_ppo(
             rollout, value_model, s, kl_coef=kl_coef, pad_id=policy.template.pad_id, max_tokens=max_tokens
         )
 
-        # 5 Epochs x minibatches.
-        metrics: dict = {}
-        norms: list[float] = []
-        rate = learning_rate(step, s.num_steps, optimizer_settings)
+        # 5 Epochs x minibatches. The policy waits until the value model has warmed up.
+        metrics: Metrics = {}
+        norms: dict[str, float] = {"policy": 0.0, "value": 0.0}
+        learners = {"value": value_learner} | ({"policy": policy_learner} if step >= s.value_warmup_steps else {})
         for epoch in range(s.num_epochs):
             for rows in minibatches(rollout, s.minibatch_size, mix(seed, step, 2, epoch)):
-                where = f"ppo step {step + 1}"
-                metrics = merge(
-                    metrics,
-                    accumulate(
-                        [rollout.rows[i] for i in rows],
-                        _minibatch_loss(policy, value_model, experience, rows, s),
-                        max_tokens=max_tokens,
-                        where=where,
-                        dump=run.state / "bad_batch.json",
-                    ),
-                )
-                clip = optimizer_settings.max_grad_norm
-                value_rate = rate * s.value_learning_rate / optimizer_settings.learning_rate
-                update(value_optimizer, value_parameters, rate=value_rate, max_grad_norm=clip, where=where)
-                policy_rate = rate if step >= s.value_warmup_steps else 0.0
-                norms.append(
-                    update(policy_optimizer, policy_parameters, rate=policy_rate, max_grad_norm=clip, where=where)
-                )
+                for name, learner in learners.items():
+                    new, norm = learner.learn(experience, rows, step, s.num_steps, policy.template.pad_id, run)
+                    metrics = merge(metrics, new)
+                    norms[name] = max(norms[name], norm)
 
         # 6 KL controller.
         numbers = summarise(experience, kl_coef) | reduce(metrics)
@@ -157,7 +146,9 @@ def train_ppo(
 
         # 7 Log, 8 save.
         seconds = time.perf_counter() - began
-        numbers |= {"optim/grad_norm": max(norms), "optim/learning_rate": rate}
+        rate = learning_rate(step, s.num_steps, optimizer_settings)
+        numbers |= {"optim/grad_norm": norms["policy"], "optim/value_grad_norm": norms["value"]}
+        numbers |= {"optim/learning_rate": rate}
         numbers |= {"time/rollout": rollout_seconds, "time/train": seconds - rollout_seconds, "time/step": seconds}
         run.log({"step": step + 1, **numbers})
         run.progress("ppo", step + 1, s.num_steps, score=numbers["score/mean"], kl=numbers["kl/ref"])
@@ -194,42 +185,92 @@ def minibatches(rollout: Rollout, minibatch_size: int | None, seed: int) -> list
     return [order[start : start + size] for start in range(0, count, size)]
 
 
-def _minibatch_loss(policy: Policy, value_model: ScalarModel, experience: Experience, rows: list[int], s: PPOSettings):  # type: ignore[no-untyped-def]
-    """The loss of a micro-batch of these rows, as its share of the minibatch's loss per response token."""
-    rollout = experience.rollout
-    slices = response_slices(rollout.rows)
-    responses = torch.cat([torch.arange(slices[i].start, slices[i].stop) for i in rows])
-    normalizer = rollout.mask[responses].sum().item()
+@dataclass(frozen=True, slots=True)
+class Minibatch:
+    """Part of an experience beside the rows it belongs to, all response tensors `[r, t]`."""
 
-    def loss_of(indices: list[int]) -> LossOutput:
-        chosen = [rows[i] for i in indices]
-        laid = lay_out([rollout.rows[i] for i in chosen], pad_id=policy.template.pad_id, device=policy.trunk.device)
-        places = torch.cat([torch.arange(slices[i].start, slices[i].stop) for i in chosen])
-        width = laid.mask.shape[1]
+    batch: RowBatch
+    old_logprobs: Tensor
+    advantages: Tensor
+    old_values: Tensor
+    returns: Tensor
 
-        def old(tensor: Tensor) -> Tensor:
-            return tensor[places, :width]
 
-        policy_loss = clipped_policy_loss(
-            policy.logprobs(laid, temperature=s.temperature, train=True),
-            old(rollout.logprobs),
-            old(experience.advantages),
-            laid.mask,
-            clip_eps=s.clip_eps,
-            normalizer=normalizer,
+MinibatchLoss = Callable[[Minibatch, float], LossOutput]
+"""A micro-batch and the minibatch's number of response tokens -> its share of the minibatch's loss."""
+
+
+def policy_loss(policy: Policy, s: PPOSettings) -> MinibatchLoss:
+    """The clipped policy loss of a micro-batch, at the sampling temperature."""
+
+    def loss(part: Minibatch, normalizer: float) -> LossOutput:
+        logprobs = policy.logprobs(part.batch, temperature=s.temperature, train=True)
+        return clipped_policy_loss(
+            logprobs, part.old_logprobs, part.advantages, part.batch.mask, clip_eps=s.clip_eps, normalizer=normalizer
         )
-        value_loss = clipped_value_loss(
-            value_model.values(laid, train=True),
-            old(experience.values),
-            old(experience.returns),
-            laid.mask,
-            clip_eps=s.value_clip_eps,
-            normalizer=normalizer,
-        )
-        loss = policy_loss.loss + s.value_coef * value_loss.loss
-        return LossOutput(loss, merge(policy_loss.metrics, value_loss.metrics))
 
-    return loss_of
+    return loss
+
+
+def value_loss(value_model: ScalarModel, s: PPOSettings) -> MinibatchLoss:
+    """The clipped value loss of a micro-batch."""
+
+    def loss(part: Minibatch, normalizer: float) -> LossOutput:
+        values = value_model.values(part.batch, train=True)
+        return clipped_value_loss(
+            values, part.old_values, part.returns, part.batch.mask, clip_eps=s.value_clip_eps, normalizer=normalizer
+        )
+
+    return loss
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """One of the two models that learn. Each has its own parameters, so one graph at a time is in memory."""
+
+    parameters: dict[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    settings: OptimizerSettings
+    loss: MinibatchLoss
+
+    @classmethod
+    def of(cls, parameters: dict[str, nn.Parameter], settings: OptimizerSettings, loss: MinibatchLoss) -> Learner:
+        """A learner with a fresh optimiser."""
+        return cls(parameters, make_optimizer(parameters.values(), settings), settings, loss)
+
+    def learn(
+        self, experience: Experience, rows: list[int], step: int, num_steps: int, pad_id: int, run: Run
+    ) -> tuple[Metrics, float]:
+        """One update from a minibatch of these rows; returns its metrics and its gradient norm."""
+        rollout, where = experience.rollout, f"ppo step {step + 1}"
+        slices = response_slices(rollout.rows)
+        normalizer = sum(rollout.mask[slices[i]].sum().item() for i in rows)
+
+        def loss_of(indices: list[int]) -> LossOutput:
+            chosen = [rows[i] for i in indices]
+            batch = lay_out([rollout.rows[i] for i in chosen], pad_id=pad_id, device=rollout.mask.device)
+            places = torch.cat([torch.arange(slices[i].start, slices[i].stop) for i in chosen])
+            return self.loss(_part(experience, batch, places), normalizer)
+
+        metrics = accumulate(
+            [rollout.rows[i] for i in rows],
+            loss_of,
+            max_tokens=self.settings.micro_batch_tokens,
+            where=where,
+            dump=run.state / "bad_batch.json",
+        )
+        rate = learning_rate(step, num_steps, self.settings)
+        norm = update(
+            self.optimizer, self.parameters, rate=rate, max_grad_norm=self.settings.max_grad_norm, where=where
+        )
+        return metrics, norm
+
+
+def _part(experience: Experience, batch: RowBatch, places: Tensor) -> Minibatch:
+    """The responses at `places`, as wide as their own batch."""
+    width = batch.mask.shape[1]
+    tensors = (experience.rollout.logprobs, experience.advantages, experience.values, experience.returns)
+    return Minibatch(batch, *(tensor[places, :width] for tensor in tensors))
 
 
 def summarise(experience: Experience, kl_coef: float) -> dict[str, float]:
