@@ -181,7 +181,6 @@ class ReportStage(StageConfig):
     evaluation: str = Field(description="The evaluation stage whose numbers are shown.")
     title: str = Field("", description="The report's title; the recipe's if empty.")
     labelled_by: str = Field("", description="A sentence on who made the comparisons.")
-    repeat: str = Field("", description="The command that repeats the run; the one that was used if empty.")
 
 
 KINDS: dict[str, type[StageConfig]] = {

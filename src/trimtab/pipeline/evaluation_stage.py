@@ -23,6 +23,7 @@ from trimtab.models.registry import load_tokenizer
 from trimtab.models.rows import TokenRow
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.context import Context
+from trimtab.pipeline.disk import replace_text
 from trimtab.pipeline.resolve import Inputs, hardware, source
 from trimtab.types import Comparison, Completion, Prompt
 
@@ -67,13 +68,22 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
 def _answers(
     name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
 ) -> tuple[Groups, Groups]:
-    """A model's greedy and sampled answers. They are kept, so an interrupted stage does not ask the same model again."""
+    """A model's greedy and sampled answers, kept so that an interrupted stage does not ask the same model again."""
     kept = context.state / f"{name}.json"
     if kept.is_file():
         greedy, sampled = json.loads(kept.read_text())
         return _restored(greedy, prompts), _restored(sampled, prompts)
     if context.stop_requested():
-        raise Interrupted(f"stopped before {name} answered; the other models' answers are saved")
+        raise Interrupted(f"stopped before {name} answered; the answers of the models before it are saved")
+    greedy, sampled = _ask(name, model, prompts, config, context)
+    gc.collect()  # one model's memory is free before the next is loaded
+    replace_text(kept, json.dumps([_plain(greedy), _plain(sampled)]))
+    return greedy, sampled
+
+
+def _ask(
+    name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
+) -> tuple[Groups, Groups]:
     device, dtype = hardware(context.runtime)
     policy = load_policy(
         model, weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code
@@ -81,7 +91,7 @@ def _answers(
     template = policy.template
     engine = Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype)
 
-    def ask(how: str, group_size: int, temperature: float) -> Groups:
+    def answers(how: str, group_size: int, temperature: float) -> Groups:
         return complete(
             engine,
             template,
@@ -93,14 +103,8 @@ def _answers(
             on_progress=lambda done, total: context.progress(f"{name} answers, {how}", done, total),
         )
 
-    greedy = ask("greedy", 1, 0.0)
-    sampled = ask("sampled", config.group_size, config.temperature) if config.group_size else []
-    partial = kept.with_suffix(".partial")
-    partial.write_text(json.dumps([_plain(greedy), _plain(sampled)]))
-    partial.rename(kept)
-    del policy, engine
-    gc.collect()  # one model's memory is free before the next is loaded
-    return greedy, sampled
+    greedy = answers("greedy", 1, 0.0)
+    return greedy, answers("sampled", config.group_size, config.temperature) if config.group_size else []
 
 
 def _with_scores(outputs: ModelOutputs, judge: ScalarModel, template: ChatTemplate, context: Context) -> ModelOutputs:

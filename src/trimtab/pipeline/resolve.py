@@ -20,6 +20,8 @@ def source(inputs: Inputs, name: str) -> str:
 
 
 def hardware(runtime: Runtime) -> tuple[torch.device, torch.dtype]:
-    """The device to compute on, and the number type of its matrix products."""
+    """The device to compute on, and the number type of its matrix products. Sets the number of threads."""
+    if runtime.threads is not None:
+        torch.set_num_threads(runtime.threads)
     device = choose_device(runtime.device)
     return device, choose_dtype(runtime.precision, device)

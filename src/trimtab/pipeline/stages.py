@@ -1,14 +1,18 @@
-"""The table of stages: what each kind in a recipe does."""
+"""Which function makes which kind of stage."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from trimtab.pipeline.evaluation_stage import run_evaluation
-from trimtab.pipeline.runner import StageFunction
+from trimtab.pipeline.report_stage import run_report
 from trimtab.pipeline.training_stages import run_ppo, run_reward_model, run_sft
 
-STAGES: dict[str, StageFunction] = {
+STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "sft": run_sft,
     "reward_model": run_reward_model,
     "ppo": run_ppo,
     "evaluation": run_evaluation,
+    "report": run_report,
 }

@@ -1,28 +1,27 @@
-"""What each kind of stage does: `(config, inputs, context) -> summary`, its artifact written to `context.folder`.
+"""The stages that train: fine-tuning on demonstrations, a reward model, PPO.
 
-A stage unpacks its configuration into keyword arguments for the layers below, which know nothing of recipes.
+Each unpacks its configuration into keyword arguments for the layers below, which know nothing of recipes, and writes a
+model to `context.folder`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from trimtab.config import PPOStage, RewardModelStage, SFTStage, TrainingStage
-from trimtab.pipeline.artifacts import Artifact
-from trimtab.pipeline.context import Context
 
+from trimtab.config import PPOStage, RewardModelStage, SFTStage, TrainingStage
 from trimtab.data.formats import read_comparisons, read_demonstrations, read_prompts
 from trimtab.feedback.scorers import RewardModelScorer
 from trimtab.generation.engine import Engine
-from trimtab.models.hardware import choose_device, choose_dtype
 from trimtab.models.loading import base_of, is_adapter, load_policy, load_reward_model
 from trimtab.models.policy import Policy
 from trimtab.models.reference import reference_of
 from trimtab.models.registry import locate
 from trimtab.models.scalar_model import ScalarModel
+from trimtab.pipeline.context import Context
+from trimtab.pipeline.resolve import Inputs, hardware, source
 from trimtab.seeds import mix
 from trimtab.training.encoding import demonstration_rows, preference_rows
 from trimtab.training.ppo import PPOSettings, train_ppo
@@ -30,9 +29,7 @@ from trimtab.training.reward_model import train_reward_model
 from trimtab.training.sft import train_sft
 from trimtab.training.step import OptimizerSettings
 
-Inputs = Mapping[str, Artifact]
 Summary = dict[str, Any]
-StageFunction = Callable[[Any, Inputs, Context], Summary]
 
 
 def run_sft(config: SFTStage, inputs: Inputs, context: Context) -> Summary:
@@ -109,10 +106,10 @@ def run_ppo(config: PPOStage, inputs: Inputs, context: Context) -> Summary:
 
 def _load_for_training(config: TrainingStage, inputs: Inputs, context: Context) -> Policy:
     """The stage's model ready to learn: all of its weights in float32, or a fresh adapter on frozen ones."""
-    device, dtype = _hardware(context)
+    device, dtype = hardware(context.runtime)
     adapter = config.adapter
     policy = load_policy(
-        _source(inputs, "model", config.model),
+        source(inputs, config.model),
         weights_dtype=torch.float32 if adapter is None else dtype,
         compute_dtype=dtype,
         device=device,
@@ -133,9 +130,9 @@ def _load_for_training(config: TrainingStage, inputs: Inputs, context: Context) 
 
 def _load_reward_model(config: PPOStage, inputs: Inputs, policy: Policy, context: Context) -> ScalarModel:
     """The reward model, on the policy's own trunk when both are adapters on the same model."""
-    device, dtype = _hardware(context)
-    folder = Path(_source(inputs, "reward_model", config.reward_model))
-    start = locate(_source(inputs, "model", config.model))
+    device, dtype = hardware(context.runtime)
+    folder = Path(source(inputs, config.reward_model))
+    start = locate(source(inputs, config.model))
     shares = policy.adapter is not None and is_adapter(folder) and base_of(folder).resolve() == start.resolve()
     return load_reward_model(
         folder,
@@ -158,15 +155,3 @@ def _save_merged(policy: Policy, context: Context) -> None:
 
 def _optimizer_settings(config: TrainingStage) -> OptimizerSettings:
     return OptimizerSettings(**{name: getattr(config, name) for name in OptimizerSettings.__dataclass_fields__})
-
-
-def _hardware(context: Context) -> tuple[torch.device, torch.dtype]:
-    if context.runtime.threads is not None:
-        torch.set_num_threads(context.runtime.threads)
-    device = choose_device(context.runtime.device)
-    return device, choose_dtype(context.runtime.precision, device)
-
-
-def _source(inputs: Inputs, field: str, name: str) -> str:
-    """Where a model comes from: an earlier stage's artifact, or the name itself."""
-    return str(inputs[field].path) if field in inputs else name
