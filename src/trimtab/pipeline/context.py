@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -42,19 +43,20 @@ class Context:
     command: str
     show: ShowProgress
     stop: Callable[[], bool]
-    _before: float = 0.0
-    _began: float = field(default_factory=time.monotonic)
-    _noted_at: float = -_SECONDS_BETWEEN_NOTES
-    _note: dict[str, Any] = field(default_factory=dict)
+    _note: dict[str, Any] = field(init=False)
+    _seconds_before: float = field(init=False)
+    _began: float = field(init=False)
+    _noted_at: float = field(init=False, default=-math.inf)
 
     def __post_init__(self) -> None:
         self._note = read_progress(self.state)
-        self._before = self._note.get("seconds", 0.0)
+        self._seconds_before = self._note.get("seconds", 0.0)
+        self._began = time.monotonic()
 
     @property
     def seconds(self) -> float:
         """How long the stage has been at work, in this session and the ones before."""
-        return self._before + time.monotonic() - self._began
+        return self._seconds_before + time.monotonic() - self._began
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Append one step's numbers to the log, in the state folder so that it survives a kill."""
@@ -99,4 +101,4 @@ def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError):
-        return float("inf")
+        return math.inf
