@@ -47,6 +47,7 @@ class Comparison:
 
     `probability` is P(chosen is better than rejected): 1.0 for one plain vote, the share of votes for several, a
     model's probability for an AI label. `margin` is how much better, in units of reward (Llama 2, section 3.2.2).
+    `votes` are what the annotators said one by one, where that is known: 1.0 for chosen, 0.0 for rejected, 0.5 a tie.
     """
 
     prompt: Prompt
@@ -56,6 +57,7 @@ class Comparison:
     margin: float = 0.0
     annotators: tuple[str, ...] = ()
     instructions_version: str = ""
+    votes: tuple[float, ...] = ()
 
     def swap(self) -> Comparison:
         """The same judgement with the two responses exchanged."""
@@ -65,6 +67,7 @@ class Comparison:
             rejected=self.chosen,
             probability=1.0 - self.probability,
             margin=-self.margin,
+            votes=tuple(1.0 - vote for vote in self.votes),
         )
 
 

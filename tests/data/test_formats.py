@@ -142,13 +142,13 @@ FORMATS = [
         "votes",
         {"prompt": "Coffee", "responses": ["Meals", "Travel"], "instructions_version": "3"}
         | {"votes": [{"annotator": "ann-1", "choice": 0}, {"annotator": "ann-2", "choice": "tie"}]},
-        [Comparison(COFFEE, "Meals", "Travel", 0.75, 0.0, ("ann-1", "ann-2"), "3")],
+        [Comparison(COFFEE, "Meals", "Travel", 0.75, 0.0, ("ann-1", "ann-2"), "3", (1.0, 0.5))],
     ),
     (
         "votes",
         {"prompt": "Coffee", "responses": ["Travel", "Meals"]}
         | {"votes": [{"annotator": n, "choice": c} for n, c in (("a", 1), ("b", 1), ("c", 1), ("d", 0))]},
-        [Comparison(COFFEE, "Meals", "Travel", 0.75, 0.0, ("a", "b", "c", "d"))],
+        [Comparison(COFFEE, "Meals", "Travel", 0.75, 0.0, ("a", "b", "c", "d"), "", (1.0, 1.0, 1.0, 0.0))],
     ),
 ]
 

@@ -8,20 +8,22 @@ from trimtab.evaluation.tasks.win_rate import judged_win_rate
 from trimtab.types import Comparison
 
 
-def comparison(number: int, probability: float = 1.0, votes: int = 1) -> Comparison:
-    names = tuple(f"clerk-{index}" for index in range(votes))
-    return Comparison(prompt(f"p{number}"), "good", "bad", probability, annotators=names)
+def comparison(number: int, *votes: float) -> Comparison:
+    """A comparison with these votes for the first response, one vote for it if none are given."""
+    votes = votes or (1.0,)
+    return Comparison(prompt(f"p{number}"), "good", "bad", sum(votes) / len(votes), votes=votes)
 
 
 def test_accuracy_is_against_the_majority_and_ties_count_one_half() -> None:
-    pairs = [comparison(0), comparison(1, 2 / 3, 3), comparison(2, 1 / 3, 3), comparison(3), comparison(4, 0.5, 2)]
+    pairs = [comparison(0), comparison(1, 1, 1, 0), comparison(2, 0, 1, 0), comparison(3, 1, 1), comparison(4, 0, 1)]
     # Right; wrong; right (the second response is the better one and scores higher); equal scores; no majority.
     found = reward_accuracy(pairs, [1, 0, 0, 2, 5], [0, 1, 1, 2, 1])
     assert found is not None
     assert found.overall.value == pytest.approx(2.5 / 4)
     assert found.left_out == 1
-    assert found.by_agreement["annotators agreed"].value == pytest.approx(0.75)
-    assert found.by_agreement["annotators divided"].value == pytest.approx(0.5)
+    assert {name: one.value for name, one in found.by_agreement.items()} == pytest.approx(
+        {"annotators agreed": 0.5, "annotators divided": 0.5, "one vote": 1.0}
+    )
 
 
 def test_accuracy_is_clustered_by_prompt() -> None:
@@ -41,7 +43,7 @@ def test_accuracy_clearly_above_chance() -> None:
 
 def test_ceiling_comes_from_the_annotators_own_agreement() -> None:
     # Three votes, two to one: 1 of 3 pairs agrees. Two votes, both alike: 1 of 1. In all 2 of 4, which is a coin's.
-    pairs = [comparison(0, 2 / 3, 3), comparison(1, 1.0, 2), comparison(2)]
+    pairs = [comparison(0, 1, 0, 1), comparison(1, 1, 1), comparison(2)]
     agreement = annotator_agreement(pairs)
     assert agreement is not None
     assert agreement.value == pytest.approx(0.5)
@@ -51,12 +53,18 @@ def test_ceiling_comes_from_the_annotators_own_agreement() -> None:
     assert found.ceiling.value == 0.5
 
 
+def test_a_tie_agrees_with_a_tie_alone() -> None:
+    agreement = annotator_agreement([comparison(0, 0.5, 0.5), comparison(1, 0.5, 1)])
+    assert agreement is not None
+    assert agreement.value == 0.5
+
+
 def test_without_double_labels_there_is_no_ceiling_and_without_majorities_no_accuracy() -> None:
     found = reward_accuracy([comparison(0), comparison(1)], [1, 1], [0, 0])
     assert found is not None
     assert found.ceiling is None
     assert found.by_agreement == {}
-    assert reward_accuracy([comparison(0, 0.5, 2)], [1], [0]) is None
+    assert reward_accuracy([comparison(0, 0.5)], [1], [0]) is None
 
 
 def test_win_rate_compares_every_answer_with_every_answer_to_the_same_prompt() -> None:

@@ -78,10 +78,9 @@ def scored_comparisons(count: int = 90) -> ScoredComparisons:
     rng = random.Random(3)
     comparisons, chosen, rejected = [], [], []
     for number in range(count):
-        votes = rng.choice([1, 1, 3])
-        share = 1.0 if votes == 1 else rng.choice([1.0, 2 / 3])
-        names = tuple(f"clerk-{index}" for index in range(votes))
-        comparisons.append(Comparison(prompt(f"pair {number // 2}"), "good", "bad", share, annotators=names))
+        votes = rng.choice([(1.0,), (1.0,), (1.0, 1.0, 1.0), (1.0, 1.0, 0.0)])
+        share = sum(votes) / len(votes)
+        comparisons.append(Comparison(prompt(f"pair {number // 2}"), "good", "bad", share, votes=votes))
         chosen.append(rng.gauss(0.6, 1))
         rejected.append(rng.gauss(0, 1))
     return ScoredComparisons(comparisons, chosen, rejected)

@@ -97,6 +97,10 @@ class ChatTemplate:
         supervised = [] if response is None else self.response_ids(response)
         return self._labelled(self.prompt_ids(prompt), False) + self._labelled(supervised, True)
 
+    def plain_form(self) -> str:
+        """The plain form as a chat template, to be saved: it writes the bos that the tokenizer puts before a text."""
+        return ("{{ bos_token }}" if self._adds_bos() else "") + PLAIN_TEMPLATE
+
     def _labelled(self, token_ids: Sequence[int], supervised: bool) -> list[LabelledToken]:
         labelled: list[LabelledToken] = []
         waiting: tuple[int, ...] = ()

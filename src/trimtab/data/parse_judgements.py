@@ -34,14 +34,15 @@ def votes(row: Values, meta: Values) -> list[Comparison]:
     cast = row["votes"]
     if not isinstance(cast, list) or not cast:
         raise RowError('votes must be a list such as [{"annotator": "ann-1", "choice": 0}]')
-    shares = [_share(vote, number) for number, vote in enumerate(cast, start=1)]
+    shares = tuple(_share(vote, number) for number, vote in enumerate(cast, start=1))
     annotators = tuple(str(vote["annotator"]) for vote in cast if vote.get("annotator"))
     twice = next((name for name in annotators if annotators.count(name) > 1), None)
     if twice is not None:
         raise RowError(f"the annotator {twice!r} voted more than once")
     version = str(row.get("instructions_version") or "")
+    probability = sum(shares) / len(shares)
     comparison = Comparison(
-        prompt, *responses, sum(shares) / len(shares), annotators=annotators, instructions_version=version
+        prompt, *responses, probability, annotators=annotators, instructions_version=version, votes=shares
     )
     return [comparison if comparison.probability >= 0.5 else comparison.swap()]
 

@@ -9,10 +9,12 @@ from trimtab.evaluation.agreement import ceiling_accuracy, pairwise_agreement
 from trimtab.evaluation.statistics import Estimate, clustered_proportion
 from trimtab.types import Comparison
 
+UNITY = ("annotators agreed", "annotators divided", "one vote")
+
 
 @dataclass(frozen=True, slots=True)
 class RewardAccuracy:
-    """Accuracy against the majority label, overall and by how united the annotators were.
+    """Accuracy against the majority label, overall and by how united the annotators of a comparison were.
 
     `left_out` comparisons were exact ties among annotators and have no right answer. `agreement` is how often two
     annotators of one comparison agree, `ceiling` the accuracy a perfect judge would show against single annotators;
@@ -46,30 +48,29 @@ def reward_accuracy(
     ]
     if not outcomes:
         return None
-    united = [pair for pair in outcomes if pair[0].probability in (0.0, 1.0)]
-    divided = [pair for pair in outcomes if pair[0].probability not in (0.0, 1.0)]
-    buckets = {"annotators agreed": united, "annotators divided": divided}
+    buckets: dict[str, list[tuple[Comparison, float]]] = {}
+    for pair in outcomes:
+        buckets.setdefault(_unity(pair[0]), []).append(pair)
     agreement = annotator_agreement(comparisons)
     return RewardAccuracy(
         overall=_estimate(outcomes),
         left_out=len(comparisons) - len(outcomes),
-        by_agreement={name: _estimate(pairs) for name, pairs in buckets.items() if pairs} if divided else {},
+        by_agreement={name: _estimate(buckets[name]) for name in UNITY if name in buckets} if len(buckets) > 1 else {},
         agreement=agreement,
         ceiling=ceiling_accuracy(agreement) if agreement is not None else None,
     )
 
 
 def annotator_agreement(comparisons: Sequence[Comparison]) -> Estimate | None:
-    """How often two annotators of one comparison agree; None where every comparison has one annotator.
-
-    A comparison's votes are its annotators, of whom the share `probability` preferred the first response.
-    """
-    votes = []
-    for comparison in comparisons:
-        count = len(comparison.annotators)
-        first = round(comparison.probability * count)
-        votes.append([True] * first + [False] * (count - first))
+    """How often two annotators of one comparison agree (a tie agrees with a tie); None where no pair has two votes."""
+    votes = [comparison.votes for comparison in comparisons]
     return pairwise_agreement(votes) if any(len(unit) > 1 for unit in votes) else None
+
+
+def _unity(comparison: Comparison) -> str:
+    if len(comparison.votes) < 2:
+        return "one vote"
+    return "annotators agreed" if len({*comparison.votes}) == 1 else "annotators divided"
 
 
 def _outcome(probability: float, difference: float) -> float:
