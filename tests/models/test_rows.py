@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.models.tiny import FAMILIES, VOCABULARY, tiny_model
 
+from trimtab.models import attention
 from trimtab.models.policy import response_logprobs
 from trimtab.models.rows import TokenRow, lay_out, micro_batches, response_slices
 from trimtab.models.trunk import Trunk
@@ -35,15 +36,20 @@ def plain_logprobs(model: torch.nn.Module, prompt: tuple[int, ...], response: tu
     return torch.stack([logprobs[len(prompt) + t - 1, token] for t, token in enumerate(response)])
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("way", ["plain products", "fused", "fused, with booleans", "eager"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rows_equal_separate_forwards(family: str, attention: str) -> None:
+def test_rows_equal_separate_forwards(family: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """float32 log-probabilities of every response token within 1e-4 nats of a forward of its own."""
     model = tiny_model(family)
-    model.set_attn_implementation(attention)
     batch_rows = random_rows(seed=1)
     batch = lay_out(batch_rows, pad_id=0)
+    if way == "eager":
+        model.set_attn_implementation("eager")
     trunk = Trunk(model)
+    if way == "fused":
+        monkeypatch.setattr(attention, "LONGEST_ROW", 8)
+    if way == "fused, with booleans":
+        model.set_attn_implementation("sdpa")
     with torch.no_grad():
         logprobs = response_logprobs(trunk.hidden(batch), batch, trunk)
     r = 0

@@ -86,7 +86,7 @@ class TransformersDecoder:
         return output.logits.float()
 
     def _as_bias(self, allowed: Tensor) -> Tensor:
-        """Fused attention takes booleans; the eager one adds a number to the scores."""
+        """Fused attention takes booleans; the others add a number to the scores."""
         if self._config._attn_implementation == "sdpa":
             return allowed
         bias = torch.zeros(allowed.shape, dtype=self._dtype, device=allowed.device)

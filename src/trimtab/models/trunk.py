@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trimtab.errors import ModelError
+from trimtab.models.attention import ROW_ATTENTION
 from trimtab.models.rows import RowBatch
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -28,10 +30,13 @@ SCORE_SUFFIX = "score.weight"
 class Trunk:
     """A causal language model whose hidden states are wanted. Holds at most one copy of the base weights.
 
-    `compute_dtype` is what matrix products run in: bfloat16 runs under autocast, float32 runs plainly.
+    `compute_dtype` is what matrix products run in: bfloat16 runs under autocast, float32 runs plainly. On a CPU, fused
+    attention is exchanged for one that is faster on rows.
     """
 
     def __init__(self, model: PreTrainedModel, *, compute_dtype: torch.dtype = torch.float32) -> None:
+        if model.device.type == "cpu" and model.config.get_text_config()._attn_implementation == "sdpa":
+            model.set_attn_implementation(ROW_ATTENTION)
         self.model: PreTrainedModel | PeftModel = model
         self.compute_dtype = compute_dtype
         self._active: str | None = None
@@ -91,7 +96,7 @@ class Trunk:
         return self._as_attention_bias(batch.attention_mask(window if uses_window and not layer_types else None))
 
     def _as_attention_bias(self, allowed: Tensor) -> Tensor:
-        """Fused attention takes booleans; the eager one adds a number to the scores."""
+        """Fused attention takes booleans; the others add a number to the scores."""
         if self.config._attn_implementation == "sdpa":
             return allowed
         dtype = self.compute_dtype
@@ -100,14 +105,21 @@ class Trunk:
     # Adapters -------------------------------------------------------------------------------------------------------
 
     def add_adapter(self, name: str, *, rank: int, alpha: int, dropout: float, targets: str | list[str]) -> None:
-        """Inject a fresh LoRA adapter that can learn (Hu et al. 2021). It starts as the identity, in float32."""
+        """Inject a fresh LoRA adapter that can learn (Hu et al. 2021). It starts as the identity, in float32.
+
+        Raises `ModelError` for targets that the model does not have, and for its head, which a trunk leaves out.
+        """
         config = LoraConfig(
-            r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM"
+            base_model_name_or_path=self.causal_lm.name_or_path,  # PEFT fills it in for a first adapter only
+            r=rank,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
         )
-        if isinstance(self.model, PeftModel):
-            self.model.add_adapter(name, config)
-        else:
-            self.model = get_peft_model(self.model, config, adapter_name=name)
+        self._inject(name, config, "an adapter with these targets")
+        if isinstance(self.causal_lm.get_output_embeddings(), BaseTunerLayer):
+            raise ModelError("an adapter on the model's head is not supported: take the head out of the targets")
         self._learning.add(name)
         self._activate(name)
 
@@ -116,11 +128,11 @@ class Trunk:
         config = LoraConfig.from_pretrained(str(folder))
         config.modules_to_save = None  # a reward model's head, which is no part of the trunk
         weights = {k: t for k, t in load_file(folder / ADAPTER_WEIGHTS).items() if not k.endswith(SCORE_SUFFIX)}
-        if isinstance(self.model, PeftModel):
-            self.model.add_adapter(name, config)
-        else:
-            self.model = get_peft_model(self.model, config, adapter_name=name)
-        report = set_peft_model_state_dict(self.model, weights, adapter_name=name)
+        self._inject(name, config, f"the adapter in {folder}")
+        try:
+            report = set_peft_model_state_dict(self.model, weights, adapter_name=name)
+        except RuntimeError as error:
+            raise ModelError(f"the adapter in {folder} does not fit this model: {error}") from error
         left_random = [key for key in report.missing_keys if f".{name}." in key]
         if left_random or report.unexpected_keys:
             raise ModelError(
@@ -128,6 +140,15 @@ class Trunk:
                 f"{len(report.unexpected_keys)} are unknown to it"
             )
         self._activate(name)
+
+    def _inject(self, name: str, config: LoraConfig, what: str) -> None:
+        try:
+            if isinstance(self.model, PeftModel):
+                self.model.add_adapter(name, config)
+            else:
+                self.model = get_peft_model(self.model, config, adapter_name=name)
+        except ValueError as error:
+            raise ModelError(f"{what} does not fit this model: {error}") from error
 
     def copy_adapter(self, source: str, target: str) -> None:
         """Inject a second adapter with the shape and weights of `source`, which can learn."""
@@ -164,8 +185,12 @@ class Trunk:
             yield
             return
         if adapter is None:
-            with self.model.disable_adapter():
-                yield
+            try:
+                with self.model.disable_adapter():
+                    self._let_learn()
+                    yield
+            finally:
+                self._let_learn()
             return
         if adapter != self._active:
             self._activate(adapter)
@@ -173,17 +198,21 @@ class Trunk:
         yield
 
     def _activate(self, name: str) -> None:
-        """Switch to an adapter. PEFT then lets that one learn and no other; here every learning one stays so.
-
-        A graph recorded under one adapter is often differentiated under another, and autograd drops, silently, the
-        gradient of a parameter that may not learn at that moment.
-        """
+        """Switch to an adapter."""
         model = self._peft_model()
         model.set_adapter(name)
         self._active = name
         if self.compute_dtype != torch.float32:
             _leave_casting_to_autocast(model)
-        for adapter in model.peft_config:
+        self._let_learn()
+
+    def _let_learn(self) -> None:
+        """When PEFT switches it lets the active adapter learn and no other; here every learning one stays so.
+
+        A graph recorded under one adapter is often differentiated under another, and autograd drops, silently, the
+        gradient of a parameter that may not learn at that moment.
+        """
+        for adapter in self._peft_model().peft_config:
             for parameter in self.adapter_parameters(adapter).values():
                 parameter.requires_grad_(adapter in self._learning)
 
