@@ -90,7 +90,7 @@ def clipped_value_loss(
     """Sum over tokens of max((V - R)^2, (V_old + clip(V - V_old, -eps, eps) - R)^2) / 2; per token of the batch.
 
     Shapes: all `[R, T]`. Units: squared reward. Metrics: value/loss, value/clip_fraction. Source: the value loss of
-    OpenAI's baselines, kept by Ziegler et al. 2019; Huang et al. 2024, N-details, item 19.
+    OpenAI's baselines, kept by Ziegler et al. 2019 (N-details, item 19).
     """
     require_same_shape(values=values, old_values=old_values, returns=returns, mask=mask)
     values, old_values, returns = (torch.where(mask, x, 0.0) for x in (values, old_values, returns))

@@ -94,6 +94,8 @@ def _told(model: type[Strict], place: tuple[str, ...], detail: ErrorDetails) -> 
         return f"{where}: unknown key{nearest(str(detail['loc'][-1]), _known_keys(model, detail['loc'][:-1]))}"
     if detail["type"] == "missing":
         return f"{where}: this is missing"
+    if detail["type"] == "value_error":
+        return f"{where}: {detail['ctx']['error']}"
     message = detail["msg"][0].lower() + detail["msg"][1:]
     return f"{where}: {message}, not {detail['input']!r}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 POLICIES = ("sft", "ppo")
 """Kinds of stages whose artifact is a model that writes."""
@@ -111,7 +111,9 @@ class RewardModelStage(TrainingStage):
     num_epochs: int = Field(1, gt=0, description="How often the comparisons are read; more than one tends to overfit.")
     prompts_per_step: int = Field(16, gt=0, description="Prompts a step, each with all of its comparisons.")
     centering: float = Field(0.0, ge=0, description="How strongly the mean of the scores is pulled towards zero.")
-    normalize: bool = Field(True, description="Give the scores of the training responses mean 0 and deviation 1.")
+    normalize: bool = Field(
+        True, description="Give the scores of compared responses (64 prompts of them) mean 0 and deviation 1."
+    )
     max_steps: int | None = Field(None, gt=0, description="Stop after this many steps, whatever num_epochs says.")
 
 
@@ -146,6 +148,15 @@ class PPOStage(TrainingStage):
     whiten_rewards: bool = Field(False, description="Divide a step's rewards by their deviation.")
     whiten_advantages: bool = Field(True, description="Give a step's advantages mean 0 and deviation 1.")
     missing_eos_penalty: float = Field(1.0, ge=0, description="Taken from the score of a response that does not end.")
+
+    @model_validator(mode="after")
+    def _lets_kl_coef_stay_positive(self) -> PPOStage:
+        responses = self.prompts_per_step * self.group_size
+        if self.kl_target is not None and self.kl_horizon <= 0.2 * responses:
+            raise ValueError(f"kl_horizon must be above 0.2 * prompts_per_step * group_size = {0.2 * responses:g}")
+        if self.value_warmup_steps >= self.num_steps:
+            raise ValueError("value_warmup_steps must be below num_steps, or the policy never learns")
+        return self
 
 
 class EvaluationStage(StageConfig):

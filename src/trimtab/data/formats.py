@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, combinations, islice
 from pathlib import Path
+from statistics import pstdev
 
 from trimtab.data.files import Place, Row, read_rows
 from trimtab.data.messages import RowError
@@ -165,26 +166,30 @@ def graded_pairs(grades: Iterable[Grade]) -> list[Comparison]:
     """Every pair of responses that one annotator graded for one prompt; `margin` is the difference of the scores.
 
     Equal scores are a comparison with probability 1/2. Scores of different annotators are never compared: each has a
-    scale of their own.
+    scale of their own. So the margin is in deviations of that annotator's scores, which is the unit of a reward too.
     """
+    grades = list(grades)
+    scales: dict[str, list[float]] = {}
     groups: dict[tuple[Prompt, str, str], list[Grade]] = {}
     for grade in grades:
+        scales.setdefault(grade.annotator, []).append(grade.score)
         groups.setdefault((grade.prompt, grade.annotator, grade.instructions_version), []).append(grade)
+    deviations = {annotator: pstdev(scores) for annotator, scores in scales.items()}
     pairs = []
     for group in groups.values():
         for a, b in combinations(sorted(group, key=lambda grade: -grade.score), 2):
             if a.response != b.response:
-                pairs.append(_graded_pair(a, b))
+                pairs.append(_graded_pair(a, b, deviations[a.annotator]))
     return pairs
 
 
-def _graded_pair(better: Grade, worse: Grade) -> Comparison:
+def _graded_pair(better: Grade, worse: Grade, deviation: float) -> Comparison:
     return Comparison(
         better.prompt,
         better.response,
         worse.response,
         probability=0.5 if better.score == worse.score else 1.0,
-        margin=better.score - worse.score,
+        margin=(better.score - worse.score) / deviation if better.score != worse.score else 0.0,
         annotators=(better.annotator,) if better.annotator else (),
         instructions_version=better.instructions_version,
     )

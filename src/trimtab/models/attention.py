@@ -1,8 +1,8 @@
 """Attention for rows on a CPU: two plain matrix products.
 
-PyTorch's fused CPU kernel takes a fifth of a training step at the lengths of short rows, most of it in its backward pass;
-plain products of the same numbers take a fraction of that. Memory is quadratic in the row's length, so longer rows go to
-the fused kernel.
+PyTorch's fused CPU kernel takes a fifth of a training step at the lengths of short rows, most of it in its backward
+pass; plain products of the same numbers take a fraction of that. Memory is quadratic in the row's length, so longer
+rows go to the fused kernel.
 """
 
 from __future__ import annotations

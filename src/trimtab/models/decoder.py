@@ -37,7 +37,7 @@ class Decoder:
 
     prefill_tokens = 1024  # matrix products are as fast as they get from about 500 tokens on
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, dtype: torch.dtype) -> None:
         model = _causal_lm(model)
         config, decoder = model.config, model.get_decoder()
         attention, mlp = decoder.layers[0].self_attn, decoder.layers[0].mlp
@@ -52,7 +52,7 @@ class Decoder:
         self._logit_cap: float | None = getattr(config, "final_logit_softcapping", None)
         self._windows = _windows(config)
         self._rotary = copy.deepcopy(decoder.rotary_emb)  # some kinds of it change as sequences grow
-        self._rope_types = config.layer_types if self._is_gemma else ["all"] * config.num_hidden_layers
+        self._rope_types: list[str] = config.layer_types if self._is_gemma else ["all"] * config.num_hidden_layers
         self._shapes = _shapes(model)
         self._weights: DecoderWeights = allocate(model, dtype)
         self.load_weights(model)
@@ -61,7 +61,7 @@ class Decoder:
         """Whether `load_weights` can take this model."""
         return is_supported(model) and _shapes(_causal_lm(model)) == self._shapes
 
-    def load_weights(self, model: nn.Module) -> None:
+    def load_weights(self, model: Any) -> None:
         """Copy the model's weights as they are now, an active LoRA adapter merged in, into the memory of the old."""
         model = _causal_lm(model)
         read_into(self._weights, model, norm_offset=1.0 if self._is_gemma else 0.0)
@@ -72,7 +72,7 @@ class Decoder:
         """Read prompts `[P, L]`, right padded, of `lengths` `[P]`."""
         num_prompts, longest = tokens.shape
         positions = torch.arange(longest, device=tokens.device).expand(num_prompts, -1)
-        masks = {window: causal_mask(longest, window, tokens.device) for window in set(self._windows) if window}
+        masks = {w: None if w is None else causal_mask(longest, w, tokens.device) for w in set(self._windows)}
         keys: list[Tensor] = []
         values: list[Tensor] = []
 
@@ -85,7 +85,7 @@ class Decoder:
                 q.to(self._dtype, memory_format=torch.contiguous_format),
                 keys[-1].repeat_interleave(groups, dim=1),
                 values[-1].repeat_interleave(groups, dim=1),
-                attn_mask=masks.get(self._windows[layer]),
+                attn_mask=masks[self._windows[layer]],
                 is_causal=self._windows[layer] is None,
                 scale=self._scale,
             )
@@ -181,7 +181,7 @@ def decoder_for(model: nn.Module, dtype: torch.dtype = torch.float32) -> Decoder
     return Decoder(model, dtype) if is_supported(model) else None
 
 
-def is_supported(model: nn.Module) -> bool:
+def is_supported(model: Any) -> bool:
     """Whether the fast path computes this model: a known family in its usual form, with plain or LoRA weights."""
     model = _causal_lm(model)
     if type(model).__name__ not in FAMILIES or not type(model).__module__.startswith("transformers."):
@@ -205,7 +205,7 @@ def _windows(config: Any) -> list[int | None]:
     return [window if kind == "sliding_attention" else None for kind in _layer_types(config)]
 
 
-def _causal_lm(model: nn.Module) -> Any:
+def _causal_lm(model: Any) -> Any:
     """The transformers model inside a PEFT model, or the model itself."""
     return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
 

@@ -53,7 +53,7 @@ class DecoderWeights:
     head: Tensor
 
 
-def is_readable(model: nn.Module) -> bool:
+def is_readable(model: Any) -> bool:
     """Whether every linear layer is plain, or plain under plain LoRA, so that its weight can be computed."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     if type(head) is not nn.Linear or head.bias is not None or not isinstance(decoder.embed_tokens, nn.Embedding):
@@ -62,7 +62,7 @@ def is_readable(model: nn.Module) -> bool:
     return all(type(linear) is nn.Linear or _is_plain_lora(linear) for linear in linears)
 
 
-def allocate(model: nn.Module, dtype: torch.dtype) -> DecoderWeights:
+def allocate(model: Any, dtype: torch.dtype) -> DecoderWeights:
     """Empty weights of the right shapes, on the model's device."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     embedding = torch.empty_like(decoder.embed_tokens.weight, dtype=dtype, requires_grad=False)
@@ -76,7 +76,7 @@ def allocate(model: nn.Module, dtype: torch.dtype) -> DecoderWeights:
 
 
 @torch.no_grad()
-def read_into(weights: DecoderWeights, model: nn.Module, *, norm_offset: float) -> None:
+def read_into(weights: DecoderWeights, model: Any, *, norm_offset: float) -> None:
     """Copy the model's weights, with whatever adapter is active merged in. The model itself is left as it is."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     weights.embedding.copy_(decoder.embed_tokens.weight)
@@ -112,9 +112,9 @@ def _allocate_layer(layer: Any, dtype: torch.dtype) -> LayerWeights:
     if hasattr(attention, "q_norm"):
         num_heads = (attention.q_proj.out_features + attention.k_proj.out_features) // attention.head_dim
         head_norm = torch.empty(num_heads, attention.head_dim, 1, device=attention.q_norm.weight.device)
-    projections = [_allocate_projection(linears, dtype) for linears in _parts(layer)]
+    qkv, out, gate_up, down = (_allocate_projection(linears, dtype) for linears in _parts(layer))
     norms = {name: _empty_norm(getattr(layer, name)) for name in NORM_NAMES if hasattr(layer, name)}
-    return LayerWeights(*projections, norms, head_norm)
+    return LayerWeights(qkv, out, gate_up, down, norms, head_norm)
 
 
 def _allocate_projection(linears: Sequence[Any], dtype: torch.dtype) -> Projection:

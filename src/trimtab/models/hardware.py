@@ -11,9 +11,7 @@ def choose_device(device: str) -> torch.device:
     """The device asked for; `auto` takes the first accelerator there is, else the CPU."""
     if device != "auto":
         return torch.device(device)
-    if torch.accelerator.is_available():
-        return torch.accelerator.current_accelerator()
-    return torch.device("cpu")
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -20,6 +20,7 @@ from trimtab.models.trunk import Trunk
 
 POLICY_ADAPTER = "policy"
 REWARD_ADAPTER = "reward"
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 
 
 def load_policy(
@@ -45,7 +46,7 @@ def load_policy(
     else:
         model = _load_causal_lm(folder, weights_dtype, allow_remote_code)
     trunk = Trunk(model.to(device=device, dtype=weights_dtype).eval(), compute_dtype=compute_dtype)
-    _check_head(trunk)
+    _check_rows(trunk)
     return Policy(trunk, tokenizer, ChatTemplate(tokenizer))
 
 
@@ -125,17 +126,27 @@ def _check_report(folder: Path, report: dict[str, Any], head_may_be_missing: boo
         )
 
 
-def _check_head(trunk: Trunk) -> None:
-    """Some families change logits after the head. Make sure that ours are the model's own on a few tokens."""
+def _check_rows(trunk: Trunk) -> None:
+    """Make sure that rows mean to this model what they mean to us, on a few tokens.
+
+    Some families change logits after the head; some have layers (convolutions, recurrences) that know nothing of masks,
+    so a response would see its siblings. Two responses in one row must get the logits the model gives each alone.
+    """
     model = trunk.causal_lm
-    ids = torch.arange(2, 10, device=trunk.device) % trunk.config.vocab_size
-    row = lay_out([TokenRow(tuple(ids.tolist()), ((1,),))], pad_id=0, device=trunk.device)
+    ids = [2 + n % (trunk.config.vocab_size - 2) for n in range(12)]
+    prompt, responses = tuple(ids[:4]), (tuple(ids[4:8]), tuple(ids[8:]))
+    row = lay_out([TokenRow(prompt, responses)], pad_id=0, device=trunk.device)
     with torch.no_grad():
-        ours = head_logits(trunk.hidden(row), trunk)[: len(ids)].float()
-        with trunk.autocast():
-            theirs = model(input_ids=ids[None], use_cache=False).logits[0].float()
-    if not torch.allclose(ours, theirs, atol=0.05 * theirs.abs().max().item(), rtol=0):
-        raise ModelError(
-            f"models of type {trunk.config.model_type!r} treat logits in a way trimtab does not know: "
-            "the log-probabilities it would compute are not the model's"
-        )
+        ours = head_logits(trunk.hidden(row)[row.predicted_from], trunk).float()
+        for number, response in enumerate(responses):
+            alone = torch.tensor([prompt + response], device=trunk.device)
+            with trunk.autocast():
+                logits = model(input_ids=alone, use_cache=False).logits[0].float()
+            theirs = logits[len(prompt) - 1 : -1]
+            if not torch.allclose(
+                ours[number], theirs, atol=_TOLERANCE[trunk.compute_dtype], rtol=_TOLERANCE[trunk.compute_dtype]
+            ):
+                raise ModelError(
+                    f"models of type {trunk.config.model_type!r} compute in a way trimtab does not know: a response "
+                    "beside another in a row does not get the log-probabilities it gets alone"
+                )

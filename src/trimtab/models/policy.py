@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trimtab.algorithms.logprobs import entropy, token_logprobs
-from trimtab.data.chat import PLAIN_TEMPLATE, ChatTemplate
+from trimtab.data.chat import ChatTemplate
 from trimtab.models.rows import RowBatch
 from trimtab.models.trunk import Trunk
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # Vocabulary logits are the largest tensor there is. Past this many tokens at once they are recomputed in the backward
 # pass, chunk by chunk, so that memory is bounded by the chunk.
 TOKENS_PER_HEAD_CHUNK = 4096
+
+Head = tuple[Tensor, Tensor | None]
+"""Weight `[V, D]` and bias `[V]` of an LM head."""
 
 
 @dataclass
@@ -71,23 +74,23 @@ class Policy:
             model.generation_config.pad_token_id = self.template.pad_id
             model.save_pretrained(folder)
         if self.template.is_plain:
-            self.tokenizer.chat_template = PLAIN_TEMPLATE
+            self.tokenizer.chat_template = self.template.plain_form()
         self.tokenizer.save_pretrained(folder)
 
 
 def response_logprobs(
-    hidden: Tensor, batch: RowBatch, trunk: Trunk, *, temperature: float = 1.0, head_weight: Tensor | None = None
+    hidden: Tensor, batch: RowBatch, trunk: Trunk, *, temperature: float = 1.0, head: Head | None = None
 ) -> Tensor:
     """Log-probabilities of response tokens from hidden states `[B * L, D]`: `[R, T]`, float32, 0 where masked.
 
-    The LM head is applied to the states that predict response tokens and to no others. `head_weight` `[V, D]` stands in
-    for the head's own.
+    The LM head is applied to the states that predict response tokens and to no others. `head` stands in for the
+    model's own.
     """
     targets = batch.targets[batch.mask]
     states = hidden[batch.predicted_from[batch.mask]]
 
     def chunk_logprobs(chunk: Tensor, chunk_targets: Tensor) -> Tensor:
-        return token_logprobs(head_logits(chunk, trunk, head_weight), chunk_targets, temperature=temperature)
+        return token_logprobs(head_logits(chunk, trunk, head), chunk_targets, temperature=temperature)
 
     chunks = []
     pieces = zip(states.split(TOKENS_PER_HEAD_CHUNK), targets.split(TOKENS_PER_HEAD_CHUNK), strict=True)
@@ -99,11 +102,12 @@ def response_logprobs(
     return _scatter(torch.cat(chunks), batch.mask)
 
 
-def head_logits(states: Tensor, trunk: Trunk, head_weight: Tensor | None = None) -> Tensor:
-    """Vocabulary logits of hidden states `[N, D]`, with the scaling some families apply after the head."""
-    config, head = trunk.config, trunk.causal_lm.get_output_embeddings()
+def head_logits(states: Tensor, trunk: Trunk, head: Head | None = None) -> Tensor:
+    """Vocabulary logits of hidden states `[..., D]`, with the scaling some families apply after the head."""
+    config, own = trunk.config, trunk.causal_lm.get_output_embeddings()
+    weight, bias = (own.weight, own.bias) if head is None else head
     with trunk.autocast():
-        logits = nn.functional.linear(states, head.weight if head_weight is None else head_weight, head.bias)
+        logits = nn.functional.linear(states, weight, bias)
     if (scale := getattr(config, "logit_scale", None)) is not None:
         logits = logits * scale
     if (divisor := getattr(config, "logits_scaling", None)) is not None:

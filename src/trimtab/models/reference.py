@@ -48,21 +48,25 @@ def _parameters(policy: Policy) -> dict[str, Tensor]:
     """The decoder's parameters, and the head's unless it is the embedding again."""
     model = policy.trunk.causal_lm
     parameters: dict[str, Tensor] = {f"decoder.{n}": p for n, p in model.get_decoder().named_parameters()}
-    head = model.get_output_embeddings().weight
-    if head is not model.get_input_embeddings().weight:
-        parameters["head"] = head
+    head = model.get_output_embeddings()
+    if head.weight is not model.get_input_embeddings().weight:
+        parameters["head.weight"] = head.weight
+    if head.bias is not None:
+        parameters["head.bias"] = head.bias
     return parameters
 
 
 def _mapped(policy: Policy, weights_file: Path) -> Reference:
-    weights = load_file(weights_file)  # maps the file; nothing is read before it is used
+    # On a CPU this maps the file; nothing is read before it is used.
+    weights = load_file(weights_file, device=str(policy.trunk.device))
     decoder = {n.removeprefix("decoder."): t for n, t in weights.items() if n.startswith("decoder.")}
-    embedding = next(n for n, p in policy.trunk.causal_lm.get_decoder().named_parameters() if "embed" in n)
-    head = weights.get("head", decoder[embedding])
+    embedding = policy.trunk.causal_lm.get_input_embeddings().weight
+    tied = next(n for n, p in policy.trunk.causal_lm.get_decoder().named_parameters() if p is embedding)
+    head = (weights.get("head.weight", decoder[tied]), weights.get("head.bias"))
 
     def logprobs(batch: RowBatch, temperature: float) -> Tensor:
         with torch.no_grad():
             hidden = policy.trunk.hidden(batch, state=decoder)
-            return response_logprobs(hidden, batch, policy.trunk, temperature=temperature, head_weight=head)
+            return response_logprobs(hidden, batch, policy.trunk, temperature=temperature, head=head)
 
     return logprobs

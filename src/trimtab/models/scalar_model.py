@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -35,7 +36,7 @@ class ScalarModel:
 
     @classmethod
     def fresh(cls, trunk: Trunk, *, adapter: str | None, seed: int) -> ScalarModel:
-        """A new head: weights of standard deviation 1 / sqrt(D + 1), bias 0 (Stiennon et al. 2020, detail 8)."""
+        """A new head: weights of standard deviation 1 / sqrt(D + 1), bias 0 (N-details, item 8)."""
         width = trunk.config.hidden_size
         head = nn.Linear(width, 1)
         generator = torch.Generator().manual_seed(seed)
@@ -76,19 +77,22 @@ class ScalarModel:
         return head | dict(self.trunk.causal_lm.get_decoder().named_parameters())
 
     def normalise(self, mean: float, std: float) -> None:
-        """Rescale the head so that scores that had this mean and deviation get mean 0 and deviation 1 (detail 9)."""
+        """Rescale the head so that scores that had this mean and deviation get mean 0 and deviation 1."""
         if not std > 0:
             raise ModelError("the reward model gives every response the same score, so it cannot be normalised")
         with torch.no_grad():
             self.head.weight /= std
             self.head.bias.sub_(mean).div_(std)
 
-    def copy(self, adapter: str) -> ScalarModel:
-        """A second model that starts equal to this one and learns in an adapter of its own, on the same trunk."""
+    def copy(self, adapter: str, **fresh: Any) -> ScalarModel:
+        """A second model that starts equal to this one and learns in an adapter of its own, on the same trunk.
+
+        `fresh` is the shape of the adapter (arguments of `Trunk.add_adapter`) where this model has none to copy.
+        """
         if self.adapter is not None:
             self.trunk.copy_adapter(self.adapter, adapter)
         else:
-            self.trunk.add_adapter(adapter, rank=16, alpha=32, dropout=0.0, targets="all-linear")
+            self.trunk.add_adapter(adapter, **fresh)
         return ScalarModel(self.trunk, copy.deepcopy(self.head), adapter)
 
     def save(self, folder: Path) -> None:

@@ -6,7 +6,7 @@ lengths, and its mask, by one that says which columns of a row are filled.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -76,7 +76,7 @@ class TransformersDecoder:
         if len(biases) > 1:
             sliding = next(bias for window, bias in biases.items() if window is not None)
             mask = {"full_attention": biases[None], "sliding_attention": sliding}
-        autocast = nullcontext()
+        autocast: AbstractContextManager[Any] = nullcontext()
         if self._dtype != torch.float32:
             autocast = torch.autocast(tokens.device.type, self._dtype)
         with autocast:

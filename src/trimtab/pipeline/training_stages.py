@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trimtab.config import PPOStage, RewardModelStage, SFTStage, TrainingStage
+from trimtab.config import Adapter, PPOStage, RewardModelStage, SFTStage, TrainingStage
 from trimtab.data.formats import read_comparisons, read_demonstrations, read_prompts
 from trimtab.feedback.scorers import RewardModelScorer
 from trimtab.generation.engine import Engine
@@ -23,7 +23,7 @@ from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.resolve import Inputs, hardware, source
 from trimtab.seeds import mix
-from trimtab.training.encoding import demonstration_rows, preference_rows
+from trimtab.training.encoding import check_prompts, demonstration_rows, preference_rows
 from trimtab.training.ppo import PPOSettings, train_ppo
 from trimtab.training.reward_model import train_reward_model
 from trimtab.training.sft import train_sft
@@ -82,10 +82,11 @@ def run_ppo(config: PPOStage, inputs: Inputs, context: Context) -> Summary:
     policy = _load_for_training(config, inputs, context)
     reward_model = _load_reward_model(config, inputs, policy, context)
     prompts = read_prompts(config.data, skip_bad=config.skip_bad)
+    check_prompts(prompts, policy.template, max_length=config.max_length - config.max_new_tokens)
     template, max_tokens = policy.template, config.micro_batch_tokens
     dtype = policy.trunk.compute_dtype
     torch.manual_seed(mix(context.seed, 2))
-    value_model = reward_model.copy("value")
+    value_model = reward_model.copy("value", **(config.adapter or Adapter()).model_dump())
     engine = Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype)
     train_ppo(
         policy,
@@ -118,13 +119,7 @@ def _load_for_training(config: TrainingStage, inputs: Inputs, context: Context) 
     if adapter is not None:
         torch.manual_seed(mix(context.seed, 0))
         policy.adapter = config.kind
-        policy.trunk.add_adapter(
-            policy.adapter,
-            rank=adapter.rank,
-            alpha=adapter.alpha,
-            dropout=adapter.dropout,
-            targets=adapter.targets,
-        )
+        policy.trunk.add_adapter(policy.adapter, **adapter.model_dump())
     return policy
 
 

@@ -61,6 +61,17 @@ def preference_rows(
     return rows
 
 
+def check_prompts(prompts: Sequence[Prompt], template: ChatTemplate, *, max_length: int) -> None:
+    """Raise `DataError` for a prompt that leaves no room for the longest response."""
+    for number, prompt in enumerate(prompts, start=1):
+        length = len(template.prompt_ids(prompt))
+        if length > max_length:
+            raise DataError(
+                f"prompt {number} has {length} tokens, and max_length less max_new_tokens is {max_length}. "
+                "Raise max_length, or take the prompt out of the data"
+            )
+
+
 def _check_lengths(rows: Sequence[TokenRow], max_length: int, what: str) -> None:
     """A conversation cut in the middle teaches a model never to stop, so nothing is cut silently."""
     for number, row in enumerate(rows, start=1):

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from trimtab.algorithms.kl import adapt_kl_coef
-from trimtab.algorithms.masked import masked_mean, whiten
+from trimtab.algorithms.group import zero_variance_fraction
+from trimtab.algorithms.kl import adapt_kl_coef, k1
+from trimtab.algorithms.masked import masked_mean, masked_sum, whiten
 from trimtab.algorithms.output import LossOutput, Metrics, merge, reduce
 from trimtab.algorithms.ppo import (
     clipped_policy_loss,
@@ -89,9 +90,16 @@ def train_ppo(
 ) -> None:
     """Train the policy and the value model in place. Raises `NumericsError` and `Interrupted`."""
     s, max_tokens = settings, optimizer_settings.micro_batch_tokens
-    policy_learner = Learner.of(policy.trainable_parameters(), optimizer_settings, policy_loss(policy, s))
+    policy_learner = Learner.of(
+        policy.trainable_parameters(),
+        optimizer_settings,
+        policy_loss(policy, s),
+        range(s.value_warmup_steps, s.num_steps),
+    )
     value_settings = replace(optimizer_settings, learning_rate=s.value_learning_rate)
-    value_learner = Learner.of(value_model.trainable_parameters(), value_settings, value_loss(value_model, s))
+    value_learner = Learner.of(
+        value_model.trainable_parameters(), value_settings, value_loss(value_model, s), range(s.num_steps)
+    )
     checkpoint = Checkpoint(
         run,
         policy_learner.parameters | value_learner.parameters,
@@ -129,11 +137,12 @@ def train_ppo(
         # 5 Epochs x minibatches. The policy waits until the value model has warmed up.
         metrics: Metrics = {}
         norms: dict[str, float] = {"policy": 0.0, "value": 0.0}
-        learners = {"value": value_learner} | ({"policy": policy_learner} if step >= s.value_warmup_steps else {})
+        learners = {"value": value_learner, "policy": policy_learner}
+        learners = {name: learner for name, learner in learners.items() if step in learner.steps}
         for epoch in range(s.num_epochs):
             for rows in minibatches(rollout, s.minibatch_size, mix(seed, step, 2, epoch)):
                 for name, learner in learners.items():
-                    new, norm = learner.learn(experience, rows, step, s.num_steps, policy.template.pad_id, run)
+                    new, norm = learner.learn(experience, rows, step, policy.template.pad_id, run)
                     metrics = merge(metrics, new)
                     norms[name] = max(norms[name], norm)
 
@@ -146,7 +155,7 @@ def train_ppo(
 
         # 7 Log, 8 save.
         seconds = time.perf_counter() - began
-        rate = learning_rate(step, s.num_steps, optimizer_settings)
+        rate = policy_learner.rate(step)
         numbers |= {"optim/grad_norm": norms["policy"], "optim/value_grad_norm": norms["value"]}
         numbers |= {"optim/learning_rate": rate}
         numbers |= {"time/rollout": rollout_seconds, "time/train": seconds - rollout_seconds, "time/step": seconds}
@@ -204,7 +213,7 @@ def policy_loss(policy: Policy, s: PPOSettings) -> MinibatchLoss:
     """The clipped policy loss of a micro-batch, at the sampling temperature."""
 
     def loss(part: Minibatch, normalizer: float) -> LossOutput:
-        logprobs = policy.logprobs(part.batch, temperature=s.temperature, train=True)
+        logprobs = policy.logprobs(part.batch, temperature=s.temperature)  # no dropout: the ratio must be 1 at first
         return clipped_policy_loss(
             logprobs, part.old_logprobs, part.advantages, part.batch.mask, clip_eps=s.clip_eps, normalizer=normalizer
         )
@@ -216,7 +225,7 @@ def value_loss(value_model: ScalarModel, s: PPOSettings) -> MinibatchLoss:
     """The clipped value loss of a micro-batch."""
 
     def loss(part: Minibatch, normalizer: float) -> LossOutput:
-        values = value_model.values(part.batch, train=True)
+        values = value_model.values(part.batch)
         return clipped_value_loss(
             values, part.old_values, part.returns, part.batch.mask, clip_eps=s.value_clip_eps, normalizer=normalizer
         )
@@ -226,21 +235,26 @@ def value_loss(value_model: ScalarModel, s: PPOSettings) -> MinibatchLoss:
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """One of the two models that learn. Each has its own parameters, so one graph at a time is in memory."""
+    """One of the two models that learn, and in which steps. Each has its own parameters, so one graph is in memory."""
 
     parameters: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
     settings: OptimizerSettings
     loss: MinibatchLoss
+    steps: range
 
     @classmethod
-    def of(cls, parameters: dict[str, nn.Parameter], settings: OptimizerSettings, loss: MinibatchLoss) -> Learner:
+    def of(
+        cls, parameters: dict[str, nn.Parameter], settings: OptimizerSettings, loss: MinibatchLoss, steps: range
+    ) -> Learner:
         """A learner with a fresh optimiser."""
-        return cls(parameters, make_optimizer(parameters.values(), settings), settings, loss)
+        return cls(parameters, make_optimizer(parameters.values(), settings), settings, loss, steps)
 
-    def learn(
-        self, experience: Experience, rows: list[int], step: int, num_steps: int, pad_id: int, run: Run
-    ) -> tuple[Metrics, float]:
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: warm-up and decay span the steps in which this model learns; 0 before them."""
+        return learning_rate(step - self.steps.start, len(self.steps), self.settings) if step in self.steps else 0.0
+
+    def learn(self, experience: Experience, rows: list[int], step: int, pad_id: int, run: Run) -> tuple[Metrics, float]:
         """One update from a minibatch of these rows; returns its metrics and its gradient norm."""
         rollout, where = experience.rollout, f"ppo step {step + 1}"
         slices = response_slices(rollout.rows)
@@ -259,9 +273,12 @@ class Learner:
             where=where,
             dump=run.state / "bad_batch.json",
         )
-        rate = learning_rate(step, num_steps, self.settings)
         norm = update(
-            self.optimizer, self.parameters, rate=rate, max_grad_norm=self.settings.max_grad_norm, where=where
+            self.optimizer,
+            self.parameters,
+            rate=self.rate(step),
+            max_grad_norm=self.settings.max_grad_norm,
+            where=where,
         )
         return metrics, norm
 
@@ -277,20 +294,19 @@ def summarise(experience: Experience, kl_coef: float) -> dict[str, float]:
     """The numbers of a rollout worth watching. KL is summed over a response's tokens, then averaged over responses."""
     rollout, mask = experience.rollout, experience.rollout.mask
     lengths = mask.sum(1).float()
-    kl = ((rollout.logprobs - rollout.ref_logprobs) * mask).sum(1)
+    kl = masked_sum(k1(rollout.logprobs, rollout.ref_logprobs), mask, dim=1)
     gap = (rollout.logprobs - rollout.sampler_logprobs).abs()
-    group = len(rollout.rows[0].responses)
-    spread = rollout.scores.view(-1, group).std(1, unbiased=False)
+    groups = torch.arange(len(rollout.rows)).repeat_interleave(len(rollout.rows[0].responses)).to(mask.device)
     numbers = {
         "score/mean": rollout.scores.mean(),
         "score/std": rollout.scores.std(unbiased=False),
-        "reward/mean": (experience.rewards * mask).sum(1).mean(),
+        "reward/mean": masked_sum(experience.rewards, mask, dim=1).mean(),
         "kl/ref": kl.mean(),
         "policy/entropy": masked_mean(rollout.entropies, mask),
         "value/explained_variance": explained_variance(experience.values, experience.returns, mask),
         "response/length": lengths.mean(),
         "response/eos_fraction": rollout.finished.float().mean(),
-        "group/zero_variance_fraction": (spread < 1e-6).float().mean(),
+        "group/zero_variance_fraction": zero_variance_fraction(rollout.scores, groups),
         "sampler/logprob_gap": masked_mean(gap, mask),
     }
     return {name: value.item() for name, value in numbers.items()} | {"kl/coef": kl_coef}

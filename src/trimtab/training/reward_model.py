@@ -10,16 +10,16 @@ from torch import Tensor
 
 from trimtab.algorithms.output import LossOutput, reduce
 from trimtab.algorithms.preference import bradley_terry_loss
-from trimtab.models.rows import RowBatch, lay_out, response_slices
+from trimtab.models.rows import RowBatch, TokenRow, lay_out, response_slices
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.seeds import mix
-from trimtab.training.batches import epoch_batches
+from trimtab.training.batches import epoch_batches, permutation
 from trimtab.training.encoding import PreferenceRow
 from trimtab.training.run import Run
 from trimtab.training.state import Checkpoint
 from trimtab.training.step import OptimizerSettings, accumulate, learning_rate, make_optimizer, update
 
-NORMALISING_ROWS = 64
+NORMALISING_PROMPTS = 64
 
 
 def train_reward_model(
@@ -40,7 +40,8 @@ def train_reward_model(
     """Train a scalar model in place on comparisons.
 
     Every prompt weighs the same, however many of its responses were compared (InstructGPT, equation 1). With
-    `normalize`, scores of the training responses get mean 0 and deviation 1, before and after (N-details, item 9).
+    `normalize`, scores of the responses to 64 prompts drawn from the data get mean 0 and deviation 1, before and after
+    (N-details, item 9).
     Raises `NumericsError` and `Interrupted`.
     """
     parameters = model.trainable_parameters()
@@ -49,8 +50,9 @@ def train_reward_model(
     batches = epoch_batches(len(rows), prompts_per_step, num_epochs, seed=seed)[:max_steps]
 
     start, _ = checkpoint.restore()
-    if normalize and start == 0:
-        _normalise(model, rows, pad_id, settings.micro_batch_tokens)
+    sample = [rows[index].row for index in permutation(len(rows), seed, -1)[:NORMALISING_PROMPTS]] if normalize else []
+    if start == 0:
+        _normalise(model, sample, pad_id, settings.micro_batch_tokens)
     for step in range(start, len(batches)):
         began = time.perf_counter()
         torch.manual_seed(mix(seed, step))
@@ -79,8 +81,7 @@ def train_reward_model(
         )
         run.progress("reward model", step + 1, len(batches), accuracy=numbers["reward_model/accuracy"])
         checkpoint.step_done(step + 1, len(batches))
-    if normalize:
-        _normalise(model, rows, pad_id, settings.micro_batch_tokens)
+    _normalise(model, sample, pad_id, settings.micro_batch_tokens)
 
 
 def preference_loss(
@@ -105,7 +106,7 @@ def preference_loss(
     )
 
 
-def _normalise(model: ScalarModel, rows: Sequence[PreferenceRow], pad_id: int, max_tokens: int) -> None:
-    sample = [row.row for row in rows[:NORMALISING_ROWS]]
-    scores = torch.cat(model.score_rows(sample, pad_id=pad_id, max_tokens=max_tokens))
-    model.normalise(scores.mean().item(), scores.std(unbiased=False).item())
+def _normalise(model: ScalarModel, rows: Sequence[TokenRow], pad_id: int, max_tokens: int) -> None:
+    if rows:
+        scores = torch.cat(model.score_rows(rows, pad_id=pad_id, max_tokens=max_tokens))
+        model.normalise(scores.mean().item(), scores.std(unbiased=False).item())

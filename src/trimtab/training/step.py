@@ -87,13 +87,15 @@ def update(
 
     Raises `NumericsError` naming the parameters whose gradient is not finite; the weights are then unchanged.
     """
-    norm = torch.nn.utils.clip_grad_norm_(parameters.values(), max_grad_norm).item()
+    total = torch.nn.utils.get_total_norm([p.grad for p in parameters.values() if p.grad is not None])
+    norm = total.item()
     if not math.isfinite(norm):
         bad = [n for n, p in parameters.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
         raise NumericsError(
             f"{where}: the gradient norm is {norm}; {len(bad)} parameters are concerned, first {bad[:1]}. "
             "A lower learning_rate or max_grad_norm, or precision fp32, usually mends this"
         )
+    torch.nn.utils.clip_grads_with_norm_(list(parameters.values()), max_grad_norm, total)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
