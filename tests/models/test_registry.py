@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-
 from tests.data.tiny_tokenizers import tiny as tiny_tokenizer
 from tests.models.tiny import tiny_model
+
 from trimtab.errors import ModelError
-from trimtab.models import bundled, registry
+from trimtab.models import bundled
 from trimtab.models.bundled import BUNDLED, Wheel, weights_digest
 from trimtab.models.loading import load_policy, load_reward_model
 from trimtab.models.registry import check_folder, fingerprint, locate

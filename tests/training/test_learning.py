@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests.training.world import MemoryRun, prompts, tiny_policy
+
 from trimtab.feedback.scorers import FunctionScorer
 from trimtab.generation.engine import Engine
 from trimtab.models.policy import Policy

@@ -13,3 +13,6 @@ Overrides = Annotated[
 ]
 Store = Annotated[Path | None, typer.Option(help="Folder of the artifacts; runs/<recipe's name> if not given.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+AllowRemoteCode = Annotated[
+    bool, typer.Option("--allow-remote-code", help="Let a model run Python code it brings along. Read that code first.")
+]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,12 +26,13 @@ def run_command(
 ) -> None:
     """Run a recipe: do what is missing, go on where it was stopped, skip what is finished."""
     from trimtab.cli.console import reporter_for
+    from trimtab.cli.quiet import keep_libraries_quiet
     from trimtab.config import load_recipe
     from trimtab.errors import Interrupted
     from trimtab.pipeline.runner import default_store, run
     from trimtab.pipeline.stopping import stop_on_signals
 
-    _keep_libraries_quiet()
+    keep_libraries_quiet()
     loaded = load_recipe(recipe, overrides or ())
     folder = store or default_store(loaded)
     command = _command(recipe, overrides or (), store, until)
@@ -53,14 +52,6 @@ def _command(recipe: Path, overrides: Sequence[str], store: Path | None, until: 
     options = ["--store", str(store)] if store else []
     options += ["--until", until] if until else []
     return shlex.join(["trimtab", "run", str(recipe), *overrides, *options])
-
-
-def _keep_libraries_quiet() -> None:
-    """Other libraries' bars and warnings would break our bar. To be done before they are imported."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\.")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def _report_of(artifacts: Sequence[Artifact]) -> Path | None:
