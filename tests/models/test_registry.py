@@ -105,7 +105,7 @@ def test_a_truncated_file_is_an_error(saved: Path) -> None:
 
 def test_weights_of_another_model_are_an_error(saved: Path) -> None:
     save_file({"something.weight": torch.zeros(2, 2)}, saved / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match="not those its config.json describes"):
+    with pytest.raises(ModelError, match=r"not those its config\.json describes"):
         load_policy(str(saved))
 
 
