@@ -30,7 +30,7 @@ CATEGORIES = (
     "marine_repairs",
 )
 DEMONSTRATED_PLAIN, DEMONSTRATED_TRAPS = 26, 4  # purposes per category
-TRAIN_PROMPTS, HELDOUT_MEMOS = 400, 80
+TRAIN_MEMOS, HELDOUT_MEMOS = 400, 80
 MONTHS = "January February March April May June July August September October November December".split()  # noqa: SIM905
 # Currency, how often it is used, and what one pound is worth in it.
 CURRENCIES = (("GBP", 0.6, 1.0), ("EUR", 0.2, 1.15), ("NOK", 0.2, 13.0))
@@ -181,13 +181,31 @@ def spread(categories: list[Row], total: int) -> Iterator[tuple[Row, int]]:
         yield category, each + (index < more)
 
 
-def build_train_prompts(categories: list[Row], wording: Row) -> list[Row]:
+def question_rows(facts: list[Row], wordings: str, prefix: str) -> list[Row]:
+    """Questions in the wordings of this kind, with the checks that a right answer passes."""
+    questions = [(question, fact) for fact in facts for question in fact[wordings]]
+    return [
+        {
+            "id": f"{prefix}-{number:03}",
+            "kind": "question",
+            "prompt": user(question),
+            "truth": {
+                "fact": {"contains": fact["contains"]},
+                "figures": {"figures_from": fact["figures"]},
+                "length": {"max_words": 40},
+            },
+        }
+        for number, (question, fact) in enumerate(questions, 1)
+    ]
+
+
+def build_train_prompts(categories: list[Row], facts: list[Row], wording: Row) -> list[Row]:
     random = Random("expense desk: prompts for training")
     items = []
-    for category, count in spread(categories, TRAIN_PROMPTS):
+    for category, count in spread(categories, TRAIN_MEMOS):
         purposes = random.sample(purposes_of(category, "plain", "traps"), count)
         items += draw_items(random, category, purposes, "merchants")
-    return prompt_rows(random, items, "train", wording["phrasings"])
+    return prompt_rows(random, items, "train", wording["phrasings"]) + question_rows(facts, "taught", "train-question")
 
 
 def build_heldout_prompts(categories: list[Row], facts: list[Row], wording: Row) -> list[Row]:
@@ -196,17 +214,8 @@ def build_heldout_prompts(categories: list[Row], facts: list[Row], wording: Row)
     for category, count in spread(categories, HELDOUT_MEMOS):
         purposes = purposes_of(category, "heldout_traps", "heldout_plain")[:count]
         items += draw_items(random, category, purposes, "heldout_merchants")
-    rows = prompt_rows(random, items, "heldout-memo", wording["phrasings"])
-    questions = [(question, fact) for fact in facts for question in fact["heldout"]]
-    for number, (question, fact) in enumerate(questions, 1):
-        truth = {
-            "fact": {"contains": fact["contains"]},
-            "figures": {"figures_from": fact["figures"]},
-            "length": {"max_words": 40},
-        }
-        row = {"id": f"heldout-question-{number:03}", "kind": "question", "prompt": user(question), "truth": truth}
-        rows.append(row)
-    return rows
+    memos = prompt_rows(random, items, "heldout-memo", wording["phrasings"])
+    return memos + question_rows(facts, "heldout", "heldout-question")
 
 
 def build() -> dict[str, str]:
@@ -215,7 +224,7 @@ def build() -> dict[str, str]:
     facts, wording = load("questions"), load("wording")
     files = {
         "demonstrations.jsonl": build_demonstrations(categories, facts, wording),
-        "prompts.train.jsonl": build_train_prompts(categories, wording),
+        "prompts.train.jsonl": build_train_prompts(categories, facts, wording),
         "prompts.heldout.jsonl": build_heldout_prompts(categories, facts, wording),
     }
     return {name: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows) for name, rows in files.items()}

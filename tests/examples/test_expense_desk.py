@@ -38,8 +38,8 @@ def test_the_files_are_what_the_pools_give() -> None:
 
 def test_there_is_enough_of_everything() -> None:
     assert len(records("demonstrations")) == 350
-    assert len(records("prompts.train")) == 400
-    assert len(records("comparisons.train")) == 340
+    assert Counter(row["kind"] for row in rows("prompts.train")) == {"memo": 400, "question": 80}
+    assert len(records("comparisons.train")) == 753
     assert Counter(row["kind"] for row in rows("prompts.heldout")) == {"memo": 80, "question": 24}
     assert len(records("comparisons.heldout")) == 128
 
@@ -60,7 +60,7 @@ def test_held_out_merchants_are_named_nowhere_else() -> None:
 def test_every_prompt_for_practice_has_checks_that_a_right_memo_passes() -> None:
     """A memo put together here from the truth's own lines passes; with another sum it does not."""
     task = truth_task(records("prompts.train"))
-    for sample, row in zip(task.samples, rows("prompts.train"), strict=True):
+    for sample, row in zip(task.samples[:400], rows("prompts.train")[:400], strict=True):
         memo = "\n".join(row["truth"][name]["line"] for name in ("category", "amount", "merchant")) + "\nPurpose: It."
         assert score_response(sample, memo).passed
         assert not score_response(sample, re.sub(r"Amount: \d", "Amount: 77", memo)).passed
@@ -76,12 +76,12 @@ def test_demonstrated_memos_say_what_their_line_item_says() -> None:
             assert value in text
 
 
-@pytest.mark.parametrize(("name", "shared"), [("comparisons.train", 60), ("comparisons.heldout", 45)])
+@pytest.mark.parametrize(("name", "shared"), [("comparisons.train", 135), ("comparisons.heldout", 45)])
 def test_votes_are_by_named_annotators(name: str, shared: int) -> None:
     votes = [row["votes"] for row in rows(name)]
     assert Counter(map(len, votes)) == {1: len(votes) - shared, 3: shared}
     assert {vote["annotator"] for one in votes for vote in one} == {"annotator-1", "annotator-2", "annotator-3"}
-    assert all(row["instructions_version"] == "1" for row in rows(name))
+    assert {row["instructions_version"] for row in rows(name)} <= {"1", "2"}
 
 
 def test_the_readme_tells_the_true_agreement() -> None:

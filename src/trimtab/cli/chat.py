@@ -81,10 +81,10 @@ def _speakers(names: Sequence[str], allow_remote_code: bool, **options: Any) -> 
     from rich.markup import escape
 
     from trimtab.cli.chat_screen import Speaker
-    from trimtab.cli.quiet import keep_libraries_quiet
+    from trimtab.cli.libraries import settle_libraries
     from trimtab.pipeline.find import find_policy
 
-    keep_libraries_quiet()
+    settle_libraries()
     notes = Console(stderr=True, highlight=False)
     speakers = []
     for name, source in [(name, find_policy(name)) for name in names]:

@@ -25,10 +25,10 @@ def doctor_command(
     """Check Python, packages, processor, memory, disks and the cache; with --model, a model too."""
     from dataclasses import asdict
 
-    from trimtab.cli.quiet import keep_libraries_quiet
+    from trimtab.cli.libraries import settle_libraries
     from trimtab.pipeline.doctor import check_machine
 
-    keep_libraries_quiet()
+    settle_libraries()
     findings = check_machine(Path())
     if model is not None:
         from trimtab.pipeline.model_doctor import check_model

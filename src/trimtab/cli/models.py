@@ -36,7 +36,7 @@ def fetch_command(
     accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Accept the model's licence.")] = False,
 ) -> None:
     """Download a model, convert and check it once, and print its folder."""
-    from trimtab.cli.quiet import keep_libraries_quiet
+    from trimtab.cli.libraries import settle_libraries
     from trimtab.config.recipe import nearest
     from trimtab.models.bundled import BUNDLED, fetch, is_cached
 
@@ -47,7 +47,7 @@ def fetch_command(
     _say(f"licence: {model.licence}, {model.licence_url}")
     if is_cached(model):
         _say("it is in the cache already")
-    keep_libraries_quiet()
+    settle_libraries()
     typer.echo(fetch(model, accept_licence=accept_licence, say=_say))
 
 

@@ -26,13 +26,13 @@ def run_command(
 ) -> None:
     """Run a recipe: do what is missing, go on where it was stopped, skip what is finished."""
     from trimtab.cli.console import reporter_for
-    from trimtab.cli.quiet import keep_libraries_quiet
+    from trimtab.cli.libraries import settle_libraries
     from trimtab.config import load_recipe
     from trimtab.errors import Interrupted
     from trimtab.pipeline.runner import default_store, run
     from trimtab.pipeline.stopping import stop_on_signals
 
-    keep_libraries_quiet()
+    settle_libraries()
     loaded = load_recipe(recipe, overrides or ())
     folder = store or default_store(loaded)
     command = _command(recipe, overrides or (), store, until)
