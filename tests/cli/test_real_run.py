@@ -10,15 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.cli.world import CommandLine, write_tiny_recipe
+from tests.cli.world import CommandLine, write_tiny_recipe, write_whole_recipe
 
 TRIMTAB = [sys.executable, "-m", "trimtab"]
-CUT_SHORT = "sft.num_epochs=100"  # 300 steps
+TRAINED = ("sft", "reward_model", "policy")
 
 
-def artifact(store: Path) -> Path:
-    (folder,) = (path for path in store.iterdir() if path.name.startswith("sft-"))
-    assert folder.suffix == ""
+def artifact(store: Path, stage: str = "sft") -> Path:
+    (folder,) = (path for path in store.glob(f"{stage}-*") if path.suffix == "")
     return folder
 
 
@@ -40,6 +39,23 @@ def test_fine_tuning_makes_a_model(trimtab: CommandLine, tmp_path: Path) -> None
     assert (folder / "model.safetensors").read_bytes() != (tmp_path / "model" / "model.safetensors").read_bytes()
 
 
+def test_a_recipe_of_every_kind_of_stage_ends_in_a_report(trimtab: CommandLine, tmp_path: Path) -> None:
+    ended = trimtab("run", write_whole_recipe(tmp_path).name)
+    assert ended.code == 0, ended.err
+    store = tmp_path / "runs" / "whole"
+    assert [line["step"] for line in log_of(artifact(store, "policy"))] == [1, 2, 3, 4, 5, 6]
+    assert (artifact(store, "policy") / "adapter_model.safetensors").is_file()
+    evaluation = json.loads((artifact(store, "evaluation") / "evaluation.json").read_text())
+    assert evaluation["models"] == ["base", "sft", "policy"]
+    assert evaluation["groups"] == {"all": 6}
+    assert evaluation["reward_model"]["comparisons"] == 4
+    page = (artifact(store, "report") / "report.html").read_text()
+    assert "Twelve expenses" in page
+    assert str(tmp_path) not in page  # a report can be given away
+    answered = trimtab("chat", "runs/whole/policy", "--message", "question 21", "--json")
+    assert json.loads(answered.out)["message"] == "question 21"
+
+
 @pytest.mark.slow
 def test_a_second_run_in_a_new_process_does_nothing(tmp_path: Path) -> None:
     recipe = write_tiny_recipe(tmp_path)
@@ -51,37 +67,39 @@ def test_a_second_run_in_a_new_process_does_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
-    """`kill -9` at random moments, at least five of them inside the training."""
-    recipe = write_tiny_recipe(tmp_path)
-    command = [*TRIMTAB, "run", str(recipe), CUT_SHORT]
+    """`kill -9` at random moments of three kinds of training, at least ten of them after a step was logged."""
+    recipe = write_whole_recipe(tmp_path)
+    command = [*TRIMTAB, "run", str(recipe), "sft.num_epochs=20", "reward_model.num_epochs=10", "policy.num_steps=40"]
+    command += ["--until", "policy"]
     subprocess.run([*command, "--store", "straight"], cwd=tmp_path, capture_output=True, check=True)
 
-    moments, resumed_at, code = random.Random(5), [], -9
-    for _ in range(30):
+    moments, kills, code = random.Random(5), 0, -9
+    for _ in range(60):
         process = subprocess.Popen([*command, "--store", "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL)
         known = steps_logged(tmp_path / "killed")
         while process.poll() is None and steps_logged(tmp_path / "killed") == known:
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0, 0.4))
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.5))
         process.kill()
         code = process.wait()
         if code == 0:
             break
-        resumed_at.append(steps_logged(tmp_path / "killed"))
+        kills += steps_logged(tmp_path / "killed") != known
     assert code == 0
-    assert len(resumed_at) >= 5, resumed_at
+    assert kills >= 10
+    for stage in TRAINED:
+        straight, killed = artifact(tmp_path / "straight", stage), artifact(tmp_path / "killed", stage)
+        for weights in straight.glob("*.safetensors"):
+            assert (killed / weights.name).read_bytes() == weights.read_bytes(), stage
+        assert log_of(killed) == log_of(straight)
 
-    straight, killed = artifact(tmp_path / "straight"), artifact(tmp_path / "killed")
-    assert (killed / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
-    assert log_of(killed) == log_of(straight)
-    assert [line["step"] for line in log_of(killed)] == list(range(1, 301))
 
-
-def steps_logged(store: Path) -> int:
-    """Lines in the log of the stage under way."""
-    for log in store.glob("sft-*.state/metrics.jsonl"):
+def steps_logged(store: Path) -> dict[str, int]:
+    """Lines in the log of every stage that is under way or done."""
+    found = {}
+    for log in store.glob("*/metrics.jsonl"):
         try:
-            return log.read_bytes().count(b"\n")
+            found[log.parent.name.removesuffix(".state")] = log.read_bytes().count(b"\n")
         except FileNotFoundError:  # the stage is finished at this moment
-            break
-    return 0
+            continue
+    return found

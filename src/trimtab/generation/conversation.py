@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from trimtab.errors import ModelError
 from trimtab.generation.engine import Engine
 from trimtab.generation.sampler import Sampling
-from trimtab.generation.text import stream
+from trimtab.generation.text import text_pieces
 from trimtab.models.policy import Policy
 from trimtab.seeds import mix
 from trimtab.types import Message, Prompt
@@ -46,7 +46,7 @@ class Conversation:
         self.max_new_tokens = max_new_tokens
         self.last = Answer("", 0, "stop")
         self._template = policy.template
-        self._engine = _Engine(
+        self._engine = Engine(
             policy.model, stop_ids=policy.template.stop_ids, pad_id=policy.template.pad_id, max_batch=1, dtype=dtype
         )
         self._limit: int | None = getattr(policy.trunk.config, "max_position_embeddings", None)
@@ -72,22 +72,26 @@ class Conversation:
 
     def _write(self, prompt: Prompt, room: int) -> Generator[str, None, None]:
         self._asked += 1
-        self._engine.tokens = []
+        tokens: list[int] = []
         pieces: list[str] = []
         try:
-            for piece in stream(
-                self._engine,
-                self._template,
-                prompt,
-                max_new_tokens=room,
-                temperature=self._sampling.temperature,
-                top_p=self._sampling.top_p,
-                seed=mix(self._seed, self._asked),
-            ):
+            for piece in text_pieces(self._template, self._drawn(prompt, room, tokens)):
                 pieces.append(piece)
                 yield piece
         finally:
-            self._keep(prompt, "".join(pieces), room)
+            self._keep(prompt, "".join(pieces), tokens, room)
+
+    def _drawn(self, prompt: Prompt, room: int, tokens: list[int]) -> Iterator[int]:
+        """The answer's tokens as they are drawn, noted in `tokens` too."""
+        for token in self._engine.stream(
+            self._template.prompt_ids(prompt),
+            max_new_tokens=room,
+            temperature=self._sampling.temperature,
+            top_p=self._sampling.top_p,
+            seed=mix(self._seed, self._asked),
+        ):
+            tokens.append(token)
+            yield token
 
     def _room(self, prompt: Prompt) -> int:
         """How many tokens the answer may have: as many as asked for, if the model can still read as far."""
@@ -101,8 +105,7 @@ class Conversation:
             )
         return min(self.max_new_tokens, self._limit - length)
 
-    def _keep(self, prompt: Prompt, text: str, room: int) -> None:
-        tokens = self._engine.tokens
+    def _keep(self, prompt: Prompt, text: str, tokens: list[int], room: int) -> None:
         reason: Literal["stop", "length", "stopped"] = "stopped"
         if tokens and tokens[-1] in self._template.stop_ids:
             reason = "stop"
@@ -111,15 +114,3 @@ class Conversation:
         self.last = Answer(text, len(tokens), reason)
         if text or reason != "stopped":
             self.messages = (*prompt.messages, Message("assistant", text))
-
-
-class _Engine(Engine):
-    """An engine that remembers the tokens it streamed, which the text alone does not tell."""
-
-    tokens: list[int]
-
-    def stream(self, *args: Any, **options: Any) -> Iterator[int]:
-        """As `Engine.stream`."""
-        for token in super().stream(*args, **options):
-            self.tokens.append(token)
-            yield token

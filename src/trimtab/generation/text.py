@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from trimtab.data.chat import ChatTemplate
 from trimtab.generation.engine import Engine, Sample
@@ -50,27 +50,15 @@ def as_completion(template: ChatTemplate, prompt: Prompt, sample: Sample) -> Com
     )
 
 
-def stream(
-    engine: Engine,
-    template: ChatTemplate,
-    prompt: Prompt,
-    *,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    seed: int = 0,
-) -> Iterator[str]:
-    """One completion, in pieces of text as they become certain. Joined they are the text of `complete`."""
-    tokens: list[int] = []
+def text_pieces(template: ChatTemplate, tokens: Iterable[int]) -> Iterator[str]:
+    """A response's text in pieces, as its tokens come and the text becomes certain. Joined they are the whole text."""
+    seen: list[int] = []
     shown = ""
-    drawn = engine.stream(
-        template.prompt_ids(prompt), max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
-    )
-    for token in drawn:
-        tokens.append(token)
-        text = template.decode(tokens)
+    for token in tokens:
+        seen.append(token)
+        text = template.decode(seen)
         if text.startswith(shown) and not text.endswith("\N{REPLACEMENT CHARACTER}"):  # half a character may follow
             yield text[len(shown) :]
             shown = text
-    if text := template.decode(tokens)[len(shown) :]:
+    if text := template.decode(seen)[len(shown) :]:
         yield text
