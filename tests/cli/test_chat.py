@@ -201,7 +201,7 @@ def test_a_message_too_long_for_the_model_ends_a_script(chat: Chat) -> None:
 
 
 def test_a_runs_stage_is_a_model(trimtab: CommandLine, models: Path, tmp_path: Path) -> None:
-    record = {name: {} for name in ("config", "inputs", "summary", "versions")}
+    record = {name: {} for name in ("config", "inputs", "summary", "versions", "machine")}
     for stage, kind in (("sft", "sft"), ("judge", "reward_model")):
         folder = tmp_path / "runs" / "demo" / f"{stage}-0123"
         tiny_policy().save(folder)

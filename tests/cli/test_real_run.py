@@ -44,7 +44,7 @@ def test_a_recipe_of_every_kind_of_stage_ends_in_a_report(trimtab: CommandLine, 
     assert ended.code == 0, ended.err
     store = tmp_path / "runs" / "whole"
     assert [line["step"] for line in log_of(artifact(store, "policy"))] == [1, 2, 3, 4, 5, 6]
-    assert (artifact(store, "policy") / "adapter_model.safetensors").is_file()
+    assert (artifact(store, "policy") / "model.safetensors").is_file()
     evaluation = json.loads((artifact(store, "evaluation") / "evaluation.json").read_text())
     assert evaluation["models"] == ["base", "sft", "policy"]
     assert evaluation["groups"] == {"all": 6}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 RECIPE = """\
@@ -27,8 +28,10 @@ stages:
 def write_recipe(folder: Path, text: str = RECIPE) -> Path:
     """The recipe's path; its data files are there, each with a line of its own."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
+    answers = {"demonstrations": {"completion": "a"}, "comparisons": {"chosen": "a", "rejected": "b"}}
     for name in ("prompts", "demonstrations", "comparisons", "held_out"):
-        (folder / "data" / f"{name}.jsonl").write_text(f'{{"prompt": "{name}"}}\n')
+        row = {"prompt": name} | answers.get(name, {})
+        (folder / "data" / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
     path = folder / "desk.yaml"
     path.write_text(text)
     return path

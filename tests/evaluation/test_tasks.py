@@ -31,14 +31,14 @@ def test_accuracy_is_clustered_by_prompt() -> None:
     found = reward_accuracy(pairs, [float(number // 5 % 2) for number in range(50)], [0.5] * 50)
     assert found is not None
     assert found.overall.n == 10
-    assert not found.above_chance
+    assert found.overall.low < 0.5
 
 
 def test_accuracy_clearly_above_chance() -> None:
     pairs = [comparison(number) for number in range(60)]
     found = reward_accuracy(pairs, [1.0] * 50 + [0.0] * 10, [0.5] * 60)
     assert found is not None
-    assert found.above_chance
+    assert found.overall.low > 0.5
 
 
 def test_ceiling_comes_from_the_annotators_own_agreement() -> None:
@@ -53,10 +53,11 @@ def test_ceiling_comes_from_the_annotators_own_agreement() -> None:
     assert found.ceiling.value == 0.5
 
 
-def test_a_tie_agrees_with_a_tie_alone() -> None:
-    agreement = annotator_agreement([comparison(0, 0.5, 0.5), comparison(1, 0.5, 1)])
+def test_a_tie_says_nothing_about_agreement() -> None:
+    agreement = annotator_agreement([comparison(0, 0.5, 0.5), comparison(1, 0.5, 1), comparison(2, 1, 0.5, 1)])
     assert agreement is not None
-    assert agreement.value == 0.5
+    assert (agreement.value, agreement.n) == (1.0, 1)
+    assert annotator_agreement([comparison(0, 0.5, 0.5)]) is None
 
 
 def test_without_double_labels_there_is_no_ceiling_and_without_majorities_no_accuracy() -> None:
@@ -78,7 +79,7 @@ def test_win_rate_compares_every_answer_with_every_answer_to_the_same_prompt() -
 
 
 def test_win_rate_says_who_judges() -> None:
-    assert "not an independent judge" in judged_win_rate([[1]], [[0]], "reward model").note
+    assert "not an independent judge" in judged_win_rate([[1]], [[0]], "the policy's reward model").note
     assert "fixed checks" in judged_win_rate([[1]], [[0]], "truth checks").note
 
 

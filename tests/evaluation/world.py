@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.evaluation.outputs import ModelOutputs
-from trimtab.evaluation.summary import ScoredComparisons, evaluate
+from trimtab.evaluation.summary import Judge, ScoredComparisons, evaluate
 from trimtab.evaluation.verdicts import Bars
 from trimtab.types import Comparison, Completion, Message, Prompt
 
@@ -67,6 +67,7 @@ def outputs(prompts: list[Prompt], name: str, skill: float, level: float) -> Mod
     rng = random.Random(name)
     return ModelOutputs(
         name,
+        kind={"sft": "sft", "policy": "ppo"}.get(name, ""),
         greedy=[answer(one, skill, rng) for one in prompts],
         greedy_scores=[level + rng.gauss(0, 0.6) for _ in prompts],
         sampled=[[answer(one, skill * 0.9, rng) for _ in range(4)] for one in prompts],
@@ -93,7 +94,9 @@ def evaluation(memos: int = 24, questions: int = 8) -> dict[str, Any]:
         outputs(prompts, "sft", 0.82, 0.1),
         outputs(prompts, "policy", 0.86, 0.9),
     ]
-    return evaluate(models, prompts, scored=scored_comparisons(), bars=Bars(group="memo"), seed=11)
+    bars = Bars(group="memo", before_below=0.2, after_above=0.7, largest_loss=0.05)
+    judge = Judge("reward", "policy")
+    return evaluate(models, prompts, scored=scored_comparisons(), judge=judge, bars=bars, seed=11)
 
 
 def write_stage(folder: Path, name: str, kind: str, config: dict[str, Any], **more: Any) -> Path:

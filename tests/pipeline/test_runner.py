@@ -62,6 +62,7 @@ def test_an_artifact_records_how_it_was_made(kitchen: Kitchen) -> None:
     assert record["inputs"] == {"sft": sft.artifact.key}
     assert record["summary"] == {"inputs": 1}
     assert set(record["versions"]) == {"trimtab", "torch", "transformers"}
+    assert {"processor", "precision", "peak memory"} <= set(record["machine"])
     assert read_artifact(reward_model.artifact.path) == reward_model.artifact
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,11 +12,15 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from trimtab.cli.wrap import printable
 from trimtab.pipeline.artifacts import Artifact
 from trimtab.pipeline.runner import Planned, Reporter
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_OF_SPEED = 60.0
+"""The time left follows from the speed over about the last minute, so that a slow stretch is soon forgotten."""
 
 
 class TerminalReporter(Reporter):
@@ -71,7 +76,7 @@ class LineReporter(Reporter):
 
     def __init__(self) -> None:
         self._stage, self._description = "", ""
-        self._first: tuple[float, int] = (0.0, 0)
+        self._marks: deque[tuple[float, int]] = deque()
         self._printed_at = 0.0
 
     def say(self, message: str) -> None:
@@ -92,7 +97,10 @@ class LineReporter(Reporter):
         now = time.monotonic()
         begins = description != self._description
         if begins:
-            self._description, self._first = description, (now, done)
+            self._description, self._marks = description, deque()
+        self._marks.append((now, done))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - SECONDS_OF_SPEED:
+            self._marks.popleft()
         if not begins and done < total and now - self._printed_at < SECONDS_BETWEEN_LINES:
             return
         self._printed_at = now
@@ -104,7 +112,7 @@ class LineReporter(Reporter):
         self.say(f"{artifact.name}: done in {duration(artifact.record.seconds)}")
 
     def _left(self, now: float, done: int, total: int) -> str:
-        began, first = self._first
+        began, first = self._marks[0]
         if done <= first or done >= total:
             return ""
         return f"{duration((now - began) / (done - first) * (total - done))} left"
@@ -121,17 +129,17 @@ class QuietReporter(Reporter):
 @contextmanager
 def reporter_for(as_json: bool) -> Iterator[TerminalReporter | LineReporter | QuietReporter]:
     """The reporter that suits where the output goes."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if as_json:
         yield QuietReporter()
     elif not console.is_terminal:
         yield LineReporter()
     else:
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[fields]}"),
+            TextColumn("{task.fields[fields]}", markup=False),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=console,
@@ -159,10 +167,15 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     found = before_after_table(evaluation)
     table = Table(caption=found.caption, caption_justify="left")
     for place, title in enumerate(found.header):
-        table.add_column(title, justify="left" if place == 0 else "right")
+        table.add_column(_plain(title), justify="left" if place == 0 else "right")
     for row in found.rows:
-        table.add_row(*row)
+        table.add_row(*map(_plain, row))
     return table
+
+
+def _plain(text: str) -> Text:
+    """Text from data: neither markup nor anything that steers the terminal."""
+    return Text(printable(text))
 
 
 def _beginning(stage: Planned) -> str:

@@ -65,8 +65,9 @@ def _template(model: str | None) -> ChatTemplate | None:
         return None
     from trimtab.data.chat import ChatTemplate
     from trimtab.models.registry import load_tokenizer
+    from trimtab.pipeline.find import find_policy
 
-    return ChatTemplate(load_tokenizer(model))
+    return ChatTemplate(load_tokenizer(find_policy(model)))
 
 
 def _as_json(report: Report) -> dict[str, Any]:
@@ -146,4 +147,4 @@ def _show_bad(console: Console, report: Report) -> None:
     console.print(f"\n[bold red]Bad rows: {len(report.bad)}[/]")
     for bad in report.bad:
         console.print(f"  {escape(str(bad))}")
-    console.print("Mend these rows, or leave them out with --skip-bad (skip_bad in a recipe and in Python).")
+    console.print("Mend these rows, or leave them out: --skip-bad, in a recipe's stage skip_bad: true.")

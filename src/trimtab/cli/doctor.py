@@ -56,7 +56,7 @@ def _show(findings: Sequence[Finding]) -> None:
         if finding.remedy:
             detail.append(f"\n{finding.remedy}", style=STYLES[finding.status])
         table.add_row(Text(finding.status, style=STYLES[finding.status]), finding.check, detail)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(table)
     counts = [_counted(findings, status) for status in ("warning", "problem")]
     console.print(f"\n{len(findings)} checks, {', '.join(counts)}")

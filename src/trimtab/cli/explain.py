@@ -27,7 +27,7 @@ def explain_command(
 
     from trimtab.config.explain import find, groups, kinds, top_level
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if name is None or name == "kind":
         if as_json:
             typer.echo(json.dumps([{"kind": kind, "meaning": meaning} for kind, meaning in kinds().items()], indent=2))
@@ -65,7 +65,7 @@ def _show_kinds(console: Console, kinds: dict[str, str], top_level: Sequence[Set
     for setting in top_level:
         table.add_row(setting.name, setting.meaning)
     console.print(table)
-    console.print("Go on with, for example: trimtab explain ppo", markup=False)
+    console.print("Go on with, for example: trimtab explain ppo")
 
 
 def _show_group(console: Console, name: str, settings: Sequence[Setting]) -> None:
@@ -85,9 +85,9 @@ def _show_group(console: Console, name: str, settings: Sequence[Setting]) -> Non
         table.add_row(setting.path, _default(setting, short=True), meaning)
     console.print(table)
     stage = "STAGE" if name in kinds() else name
-    console.print(f"To change one: trimtab run RECIPE {stage}.{settings[0].path}=VALUE", markup=False)
+    console.print(f"To change one: trimtab run RECIPE {stage}.{settings[0].path}=VALUE")
     if stage != name:
-        console.print(f"STAGE is what the recipe calls its stage of kind {name}.", markup=False)
+        console.print(f"STAGE is what the recipe calls its stage of kind {name}.")
 
 
 def _show_settings(console: Console, settings: Sequence[Setting]) -> None:
@@ -99,19 +99,19 @@ def _show_settings(console: Console, settings: Sequence[Setting]) -> None:
         if number:
             console.print()
         one = same[0]
-        console.print(", ".join(setting.name for setting in same), style="bold", markup=False)
+        console.print(", ".join(setting.name for setting in same), style="bold")
         for text in (one.meaning, *one.notes):
-            console.print(f"  {text}", markup=False)
-        console.print(f"  default  {_default(one)}", markup=False)
-        console.print(f"  values   {one.values}", markup=False)
+            console.print(f"  {text}")
+        console.print(f"  default  {_default(one)}")
+        console.print(f"  values   {one.values}")
 
 
 def _default(setting: Setting, short: bool = False) -> str:
     """The default as a recipe would write it."""
     if setting.required:
         return "required"
+    if setting.default in ("", {}):
+        return "empty"
     if isinstance(setting.default, dict):
         return "as below" if short else ", ".join(f"{name} {value}" for name, value in setting.default.items())
-    if setting.default == "":
-        return "empty"
     return json.dumps(setting.default) if not isinstance(setting.default, str) else setting.default

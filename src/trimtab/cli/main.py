@@ -63,4 +63,6 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    from trimtab.cli.wrap import printable
+
+    print(printable(text), file=sys.stderr)

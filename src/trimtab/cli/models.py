@@ -65,7 +65,7 @@ def _show(models: list[BundledModel]) -> None:
 
     from trimtab.models.bundled import cached_folder, is_cached
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     table = Table("Model", "What it is", "Licence", "Cached")
     for model in models:
         table.add_row(model.name, model.description, model.licence, "yes" if is_cached(model) else "no")
@@ -74,8 +74,8 @@ def _show(models: list[BundledModel]) -> None:
         accept = " --accept-licence" if model.must_accept_licence else ""
         fetch = f"trimtab models fetch {model.name}{accept}"
         where = f"in {cached_folder(model)}" if is_cached(model) else f"get it with: {fetch}"
-        console.print(f"{model.name}: {where}", soft_wrap=True, markup=False)
-        console.print(f"  licence: {model.licence_url}", soft_wrap=True, markup=False)
+        console.print(f"{model.name}: {where}", soft_wrap=True)
+        console.print(f"  licence: {model.licence_url}", soft_wrap=True)
 
 
 def _say(text: str) -> None:

@@ -30,4 +30,4 @@ def plan_command(recipe: Recipe, overrides: Overrides = None, store: Store = Non
     for one in stages:
         inputs = ", ".join(dict.fromkeys(one.inputs.values()))
         table.add_row(one.name, one.kind, one.status, one.key[:KEY_CHARACTERS], inputs)
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)

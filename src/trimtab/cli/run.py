@@ -85,7 +85,7 @@ def _show(finished: Sequence[Finished]) -> None:
 
     from trimtab.cli.console import duration, evaluation_table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     table = Table("Stage", "Kind", "Result")
     table.add_column("Time", justify="right")
     for one in finished:

@@ -47,4 +47,4 @@ def _show(store: StoreStatus) -> None:
     table.add_column("Folder")
     for one in store.stages:
         table.add_row(one.name, one.kind, one.progress, duration(one.seconds), one.folder)
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)

@@ -142,6 +142,8 @@ def _type(annotation: Any) -> tuple[str, bool]:
         return f"list of {_type(inside[0])[0]}", False
     if origin is tuple:
         return f"list of {len(inside)}: {_type(inside[0])[0]}", False
+    if origin is dict and inside[1] is str:
+        return "name: text, as many as needed", False
     if _nested(annotation) or origin is dict:
         return "settings of its own", False
     return _WORDS[annotation], False

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trimtab.config.stages import Runtime, StageConfig
+from trimtab.config.stages import EvaluationStage, Runtime, StageConfig
 from trimtab.errors import RecipeError
+
+BASE = "base"
+"""What evaluations call the model before training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,10 @@ def check_references(stages: Mapping[str, StageConfig]) -> list[str]:
                 )
             elif value not in stages and field in stage.stage_only:
                 problems.append(f"{where}: there is no stage {value!r}{nearest(value, stages)}")
+        if isinstance(stage, EvaluationStage) and BASE in stage.models:
+            problems.append(
+                f"stages.{name}.models: in an evaluation {BASE} is the model before training; give that stage another name"
+            )
     return problems
 
 

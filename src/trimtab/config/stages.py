@@ -11,6 +11,7 @@ POLICIES = ("sft", "ppo")
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+SkipBad = Annotated[bool, Field(description="Leave bad rows of the data out instead of stopping.")]
 Seed = Annotated[int | None, Field(ge=0, description="Fixes all randomness of this stage; the recipe's seed if null.")]
 AllowRemoteCode = Annotated[
     bool, Field(description="Let a model run Python code that it brings along. Read that code first.")
@@ -26,7 +27,11 @@ class Strict(BaseModel):
 class Runtime(Strict):
     """How to compute. Changing it does not make any stage run again."""
 
-    device: str = Field("auto", description="Where to compute: auto, cpu, cuda, cuda:1, mps.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$",
+        description="Where to compute: auto, cpu, cuda, cuda:1, mps.",
+    )
     threads: int | None = Field(None, gt=0, description="CPU threads to use; null leaves the choice to PyTorch.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Number type of matrix products; auto takes bf16 where the hardware is faster at it."
@@ -89,7 +94,10 @@ class TrainingStage(StageConfig):
     )
     max_length: int = Field(1024, gt=0, description="Longest prompt with its response, in tokens.")
     checkpoint_seconds: float = Field(60, ge=0, description="Seconds between saves of the state to resume from.")
-    skip_bad: bool = Field(False, description="Leave bad rows of the data out instead of stopping.")
+    skip_bad: SkipBad = False
+    columns: dict[str, str] = Field(
+        {}, description="Columns of the data under other names: {prompt: question} reads question as the prompt."
+    )
     allow_remote_code: AllowRemoteCode = False
 
 
@@ -159,6 +167,15 @@ class PPOStage(TrainingStage):
         return self
 
 
+class Bars(Strict):
+    """Promises on the share of held-out answers that pass every check."""
+
+    group: str = Field("all", description="The prompts they speak of: a value of the column kind, or all.")
+    before_below: Share = Field(description="Before training the share is below this.")
+    after_above: Share = Field(description="After fine-tuning the share is above this.")
+    largest_loss: Share = Field(0.05, description="Reinforcement learning loses less than this.")
+
+
 class EvaluationStage(StageConfig):
     """Measure models on held-out prompts and the reward model on held-out comparisons."""
 
@@ -171,15 +188,25 @@ class EvaluationStage(StageConfig):
     reward_model: str | None = Field(None, description="What scores responses: a stage or a folder; null for none.")
     prompts: str = Field(description="Held-out prompts, with a truth to check answers against where there is one.")
     comparisons: str | None = Field(None, description="Held-out comparisons to test the reward model on.")
+    skip_bad: SkipBad = False
+    columns: dict[str, str] = Field(
+        {}, description="Columns of the prompts under other names: {prompt: question} reads question as the prompt."
+    )
     max_new_tokens: int = Field(128, gt=0, description="Longest response, in tokens.")
     group_size: int = Field(4, ge=0, description="Sampled responses to each prompt beside the greedy one; 0 for none.")
     temperature: float = Field(1.0, gt=0, description="How freely the sampled responses are drawn.")
     samples_in_report: int = Field(6, ge=0, description="Prompts drawn at random whose answers the report shows.")
-    bars_group: str | None = Field(
-        None, description="Group of prompts that the headline verdict speaks of; null for all prompts."
-    )
+    bars: Bars | None = Field(None, description="What is promised before the run, for the report to judge.")
     seed: Seed = None
     allow_remote_code: AllowRemoteCode = False
+
+    @model_validator(mode="after")
+    def _ignores_nothing(self) -> EvaluationStage:
+        if self.reward_model is None and self.comparisons is not None:
+            raise ValueError("comparisons are to test a reward model, but reward_model is null")
+        if self.reward_model is not None and self.group_size == 0:
+            raise ValueError("a reward model scores sampled responses, so group_size must be at least 1")
+        return self
 
 
 class ReportStage(StageConfig):

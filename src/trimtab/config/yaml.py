@@ -29,9 +29,11 @@ for _tag, _pattern, _first in (
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key_node, _ in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise RecipeError(f"line {line}: a name is plain text, not a list or {{...}}; write {{{{ }}}} in quotes")
         key = key_node.value
         if key in seen:
-            line = key_node.start_mark.line + 1
             raise RecipeError(f"line {line}: the key {key!r} comes twice in one place; remove one")
         seen.add(key)
     loader.flatten_mapping(node)

@@ -24,7 +24,7 @@ from trimtab.errors import DataError
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 HUB_SPELLING = "hf:owner/name, hf:owner/name:split or hf:owner/name/config:split"
 # CSV has text cells only: these columns hold JSON in a cell.
-STRUCTURED_COLUMNS = frozenset({"messages", "conversations", "responses", "ranking", "scores", "votes"})
+STRUCTURED_COLUMNS = frozenset({"messages", "conversations", "responses", "ranking", "scores", "votes", "truth"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,12 @@ def read_rows(source: str | Path) -> Iterator[Row]:
     if str(source).startswith("hf:"):
         yield from _hub_rows(str(source))
         return
-    for file in _files(Path(source)):
+    for file in data_files(Path(source)):
         yield from _file_rows(file)
 
 
-def _files(path: Path) -> list[Path]:
+def data_files(path: Path) -> list[Path]:
+    """The files that are read of a path: itself, or those of a folder, in order. Raises `DataError` for none."""
     if path.is_dir():
         found = sorted(f for f in path.iterdir() if f.is_file() and f.name.endswith(SUFFIXES))
         if not found:

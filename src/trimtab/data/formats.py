@@ -59,6 +59,7 @@ class Dataset:
 
     def demonstrations(self) -> list[Demonstration]:
         """The demonstrations; for comparisons use `read_comparisons`. Raises `DataError` when there are none."""
+        self._stop_if_empty()
         found = [record for record in self.records if isinstance(record, Demonstration)]
         if not found:
             raise DataError(f"{self._what()}, not responses to imitate. {_advice(self.columns)}")
@@ -66,6 +67,7 @@ class Dataset:
 
     def comparisons(self) -> list[Comparison]:
         """The comparisons; rankings and grades as all their pairs. Raises `DataError` when there are none."""
+        self._stop_if_empty()
         found: list[Comparison] = []
         if self.kind == "comparisons":
             found = [record for record in self.records if isinstance(record, Comparison)]
@@ -84,12 +86,18 @@ class Dataset:
 
     def prompts(self) -> list[Prompt]:
         """The prompts; those of judged or answered rows once each. Raises `DataError` when there are none."""
+        self._stop_if_empty()
         found = [record if isinstance(record, Prompt) else record.prompt for record in self.records]
         if self.kind != "prompts":
             found = list(dict.fromkeys(found))
         if not any(prompt.messages for prompt in found):
             raise DataError(f"{self._what()} without prompts. Prompts need a column prompt.")
         return found
+
+    def _stop_if_empty(self) -> None:
+        if not self.records:
+            why = f": all {len(self.bad)} are bad as {self.format}. The first, {self.bad[0]}" if self.bad else ""
+            raise DataError(f"{self.source} holds not one usable row{why}.")
 
     def _what(self) -> str:
         return f"{self.source} holds {self.format} rows ({self.kind})"
@@ -118,8 +126,8 @@ def read(source: str | Path, *, skip_bad: bool = False, columns: Mapping[str, st
             data.places.extend([row.place] * len(records))
     if data.bad and not skip_bad:
         raise DataError(_bad_rows(data))
-    if not data.records and not skip_bad:
-        raise DataError(f"{source} holds not one usable row.")
+    if not skip_bad:
+        data._stop_if_empty()
     return data
 
 
@@ -220,8 +228,16 @@ def _advice(columns: Sequence[str]) -> str:
         likely = {ours: [name for name in names if name in columns] for ours, names in _SYNONYMS.items()}
         renames = [f"{ours}={names[0]}" for ours, names in likely.items() if names and ours not in columns]
     if not renames:
-        return "If the data is there under other names, rename them: --columns prompt=THEIR_NAME."
-    return f"If the names mean what they say, read it with {' '.join(f'--columns {name}' for name in renames)}."
+        renames, when = ["prompt=THEIR_NAME"], "the data is there under other names"
+    else:
+        when = "the names mean what they say"
+    options = " ".join(f"--columns {rename}" for rename in renames)
+    return f"If {when}, rename them: {options}, or in a recipe's stage {_setting(renames)}."
+
+
+def _setting(renames: Iterable[str]) -> str:
+    """The same renames as a recipe's stage has them."""
+    return f"columns: {{{', '.join(rename.replace('=', ': ') for rename in renames)}}}"
 
 
 def _listed(columns: Sequence[str]) -> str:
@@ -267,6 +283,6 @@ def _bad_rows(data: Dataset) -> str:
     more = f"\n  and {len(data.bad) - _SHOWN} more" if len(data.bad) > _SHOWN else ""
     return (
         f"{len(data.bad)} of {len(data.lengths)} rows of {data.source} cannot be read as {data.format}:\n{shown}{more}"
-        f"\n`trimtab data check {data.source}` lists them all. Mend them, or leave them out with --skip-bad (in Python "
-        "skip_bad=True)."
+        f"\n`trimtab data check {data.source}` lists them all. Mend them, or leave them out: --skip-bad, in a recipe's "
+        "stage skip_bad: true, in Python skip_bad=True."
     )

@@ -75,7 +75,7 @@ def difference(before: Measure, after: Measure, prompts: Sequence[int]) -> dict[
     old, new = before.over(prompts), after.over(prompts)
     if not old or old.keys() != new.keys():
         return None
-    if before.unit == "share" and not before.sampled:
+    if before.unit == "share" and all(len(values) == 1 for values in (*old.values(), *new.values())):
         passed = [[bool(one[index][0]) for index in old] for one in (old, new)]
         test = {**asdict(mcnemar(*passed))}
         return {"estimate": paired_proportion_difference(*passed).to_json(), "mcnemar": test}

@@ -10,17 +10,21 @@ from trimtab.evaluation.tasks.task import Score
 from trimtab.evaluation.tasks.truth_checks import score_response, truth_task
 from trimtab.types import Completion, Prompt
 
+_MOST_KINDS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class ModelOutputs:
     """One model's completions, in the order of the prompts.
 
     `greedy[i]` is the completion of prompt i at temperature 0 and `greedy_scores[i]` its reward-model score;
-    `sampled[i]` holds k completions and `sampled_scores[i]` their scores. Everything but `greedy` may be empty.
+    `sampled[i]` holds k completions and `sampled_scores[i]` their scores. Everything but `greedy` may be empty. `kind`
+    is the kind of stage that made the model, empty for a model from outside.
     """
 
     name: str
     greedy: Sequence[Completion]
+    kind: str = field(default="", kw_only=True)
     greedy_scores: Sequence[float] = ()
     sampled: Sequence[Sequence[Completion]] = ()
     sampled_scores: Sequence[Sequence[float]] = ()
@@ -52,18 +56,25 @@ class HeldOut:
 
 
 def group_prompts(prompts: Sequence[Prompt]) -> HeldOut:
-    """Put the prompts in groups by `meta["kind"]`. Raises `DataError` when there are none."""
+    """Put the prompts in groups by `meta["kind"]`. Raises `DataError` when there are none, or too many kinds."""
     if not prompts:
         raise DataError("there are no held-out prompts, so nothing can be evaluated")
     held_out = HeldOut(prompts, {"all": list(range(len(prompts)))})
     kinds = list(dict.fromkeys(held_out.kind(index) for index in range(len(prompts))))
+    if "all" in kinds or len(kinds) > _MOST_KINDS:
+        raise DataError(
+            f"the column 'kind' puts held-out prompts in groups; it may have {_MOST_KINDS} values at most (it has "
+            f"{len(kinds)}), and none may be 'all'. Rename the column if it means something else"
+        )
     if len(kinds) > 1:
         for kind in kinds:
-            held_out.groups[kind or "other"] = [i for i in range(len(prompts)) if held_out.kind(i) == kind]
+            held_out.groups.setdefault(kind or "other", []).extend(
+                index for index in range(len(prompts)) if held_out.kind(index) == kind
+            )
     return held_out
 
 
-def judge(outputs: ModelOutputs, prompts: Sequence[Prompt]) -> Judged:
+def run_checks(outputs: ModelOutputs, prompts: Sequence[Prompt]) -> Judged:
     """Run the prompts' truth checks on a model's outputs. Raises `DataError` when an output is missing."""
     for what in (outputs.greedy, outputs.greedy_scores, outputs.sampled, outputs.sampled_scores):
         if len(what) not in ((len(prompts),) if what is outputs.greedy else (0, len(prompts))):

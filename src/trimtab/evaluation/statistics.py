@@ -101,6 +101,8 @@ def paired_difference(before: Sequence[float], after: Sequence[float]) -> Estima
     Source: Miller 2024, arXiv 2411.00640, section 4: the pairing removes what the prompts have in common.
     """
     found = mean([new - old for old, new in zip(before, after, strict=True)])
+    if found.n > 1 and found.low == found.high:  # all differences are equal: a spread of 0 is not to be believed
+        return Estimate(found.value, -math.inf, math.inf, found.n, "unknown: every pair differs alike")
     return Estimate(found.value, found.low, found.high, found.n, "t interval of paired differences")
 
 

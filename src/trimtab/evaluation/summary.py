@@ -3,11 +3,13 @@
     schema         1
     models         names in order: base, sft, policy
     groups         group -> number of prompts; "all" is every prompt
-    samples_per_prompt, seed, bars
+    kinds          name -> kind of the stage that made the model, empty for one from outside
+    samples_per_prompt, seed, bars (or null)
     metrics        [{metric, title, unit, group, sampled, by_model: {name: estimate or null}}]
     differences    [{metric, title, unit, group, sampled, before, after, estimate, mcnemar?}], consecutive models
     win_rate       {before, after, estimate, won, tied, lost, judge, note} or null: last model against the one before
-    reward_model   {accuracy, comparisons, left_out, by_agreement, agreement, ceiling} or null
+    reward_model   {name, trained, accuracy, comparisons, left_out, by_agreement, agreement, ceiling} or null; `trained`
+                   names the model that was trained to please it, empty if none was
     examples       {rule, worse, items: [{id, kind, chosen, prompt, answers: [{model, text, checks, explanation, score,
                    stopped}]}]}
     verdicts       [{claim, bar, outcome: met | not met | open, finding}]
@@ -25,7 +27,7 @@ from typing import Any
 from trimtab.errors import DataError
 from trimtab.evaluation.examples import pick_examples
 from trimtab.evaluation.measures import Measure, difference, estimate, measures_of
-from trimtab.evaluation.outputs import HeldOut, Judged, ModelOutputs, group_prompts, judge
+from trimtab.evaluation.outputs import HeldOut, Judged, ModelOutputs, group_prompts, run_checks
 from trimtab.evaluation.tasks.reward_accuracy import RewardAccuracy, reward_accuracy
 from trimtab.evaluation.tasks.win_rate import judged_win_rate
 from trimtab.evaluation.verdicts import Bars, verdicts_on
@@ -36,11 +38,19 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ScoredComparisons:
-    """Held-out comparisons and the reward model's score of each response."""
+    """Held-out comparisons and the score of each response."""
 
     comparisons: Sequence[Comparison]
     chosen: Sequence[float]
     rejected: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The reward model that scores: its name, and the model that was trained to please it (empty if none was)."""
+
+    name: str = ""
+    trained: str = ""
 
 
 def evaluate(
@@ -48,6 +58,7 @@ def evaluate(
     prompts: Sequence[Prompt],
     *,
     scored: ScoredComparisons | None = None,
+    judge: Judge | None = None,
     bars: Bars | None = None,
     num_random: int = 6,
     num_losses: int = 4,
@@ -62,18 +73,21 @@ def evaluate(
     if not names or len(set(names)) < len(names):
         raise DataError(f"an evaluation needs models with different names, not {names}")
     held_out = group_prompts(prompts)
-    judged = [judge(model, prompts) for model in models]
-    bars = bars or Bars()
+    if bars is not None and bars.group not in held_out.groups:
+        raise DataError(f"bars speak of the group {bars.group!r}, but held-out prompts are in: {[*held_out.groups]}")
+    judged = [run_checks(model, prompts) for model in models]
+    judge = judge or Judge()
     result: Row = {
         "schema": 1,
         "models": names,
+        "kinds": {model.name: model.kind for model in models},
         "groups": {name: len(indices) for name, indices in held_out.groups.items()},
         "samples_per_prompt": len(models[0].sampled[0]) if models[0].sampled else 0,
         "seed": seed,
-        "bars": asdict(bars),
+        "bars": asdict(bars) if bars is not None else None,
         **_metrics_and_differences(judged, held_out),
-        "win_rate": _win_rate(models),
-        "reward_model": _reward_model(scored),
+        "win_rate": _win_rate(models, judge),
+        "reward_model": _reward_model(scored, judge),
         "examples": pick_examples(judged, held_out, num_random=num_random, num_losses=num_losses, seed=seed),
     }
     return {**result, "verdicts": [verdict.to_json() for verdict in verdicts_on(result, bars)]}
@@ -110,21 +124,24 @@ def _head(measure: Measure, group: str) -> Row:
     }
 
 
-def _win_rate(models: Sequence[ModelOutputs]) -> Row | None:
+def _win_rate(models: Sequence[ModelOutputs], judge: Judge) -> Row | None:
     if len(models) < 2 or not models[-1].sampled_scores or not models[-2].sampled_scores:
         return None
     before, after = models[-2:]
-    found = judged_win_rate(after.sampled_scores, before.sampled_scores, "reward model")
+    who = "the policy's reward model" if judge.trained == after.name else "reward model"
+    found = judged_win_rate(after.sampled_scores, before.sampled_scores, who)
     return {"before": before.name, "after": after.name, **asdict(found), "estimate": found.estimate.to_json()}
 
 
-def _reward_model(scored: ScoredComparisons | None) -> Row | None:
+def _reward_model(scored: ScoredComparisons | None, judge: Judge) -> Row | None:
     if scored is None:
         return None
     found: RewardAccuracy | None = reward_accuracy(scored.comparisons, scored.chosen, scored.rejected)
     if found is None:
         return None
     return {
+        "name": judge.name,
+        "trained": judge.trained,
         "accuracy": found.overall.to_json(),
         "comparisons": len(scored.comparisons),
         "left_out": found.left_out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,10 +18,10 @@ Outcome = Literal["met", "not met", "open"]
 class Bars:
     """What was promised. Shares are from 0 to 1; `group` is the group of prompts whose pass share is spoken of."""
 
-    group: str = "all"
-    before_below: float = 0.20
-    after_above: float = 0.70
-    largest_loss: float = 0.05
+    group: str
+    before_below: float
+    after_above: float
+    largest_loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,39 +38,40 @@ class Verdict:
         return asdict(self)
 
 
-def verdicts_on(evaluation: Mapping[str, Any], bars: Bars) -> list[Verdict]:
-    """The verdicts an evaluation's numbers allow. The first two models are before and after fine-tuning on
-    demonstrations; with three or more, the last two are before and after reinforcement learning.
+def verdicts_on(evaluation: Mapping[str, Any], bars: Bars | None) -> list[Verdict]:
+    """The verdicts an evaluation's numbers allow, on models whose making is known.
+
+    Fine-tuning is judged by the first model against the first that fine-tuning made; reinforcement learning by the
+    first model it made against the one before. Without bars there is nothing to hold pass shares to.
     """
-    names = evaluation["models"]
-    group = bars.group if bars.group in evaluation["groups"] else "all"
+    names, kinds = evaluation["models"], evaluation["kinds"]
     found: list[Verdict | None] = []
-    if len(names) > 1:
-        shares = _by_model(evaluation, "pass", group)
-        found.append(_raises(shares, names[0], names[1], group, bars) if shares else None)
+    tuned = next((name for name in names[1:] if kinds[name] == "sft"), None)
+    if bars is not None and tuned is not None:
+        shares = _by_model(evaluation, "pass", bars.group)
+        found.append(_raises(shares, names[0], tuned, bars) if shares else None)
     if evaluation.get("reward_model"):
         found.append(_above_chance(Estimate.from_json(evaluation["reward_model"]["accuracy"])))
-    if len(names) > 2:
-        old, new = names[-2:]
+    for old, new in [pair for pair in itertools.pairwise(names) if kinds[pair[1]] == "ppo"][:1]:
         change = _change(evaluation, "score", "all", old, new)
         found.append(_score_rises(change, old, new) if change else None)
         change = _change(evaluation, "pass", "all", old, new)
-        found.append(_truth_kept(change, old, new, bars) if change else None)
+        found.append(_truth_kept(change, old, new, bars) if change and bars else None)
     return [verdict for verdict in found if verdict is not None]
 
 
-def _raises(shares: Mapping[str, Estimate], before: str, after: str, group: str, bars: Bars) -> Verdict:
+def _raises(shares: Mapping[str, Estimate], before: str, after: str, bars: Bars) -> Verdict:
     old, new = shares[before], shares[after]
-    kept = old.value < bars.before_below and new.value > bars.after_above
+    reached = old.value < bars.before_below and new.value > bars.after_above
     clear = old.high < bars.before_below and new.low > bars.after_above
-    of_group = "" if group == "all" else f" ({group} prompts)"
+    of_group = "" if bars.group == "all" else f" ({bars.group} prompts)"
     finding = f"{before}: {estimate_text(old, 'share')}; {after}: {estimate_text(new, 'share')}; n = {new.n}."
-    if kept:
-        finding += " Both intervals are beyond the bars too." if clear else " The intervals reach across a bar."
+    if reached and not clear:
+        finding += " The shares are beyond the bars, but an interval reaches across one."
     return Verdict(
         claim=f"Learning from demonstrations raises the share of answers that pass every check{of_group}.",
-        bar=f"from below {100 * bars.before_below:.0f} % to above {100 * bars.after_above:.0f} %",
-        outcome="met" if kept else "not met",
+        bar=f"from below {100 * bars.before_below:.0f} % to above {100 * bars.after_above:.0f} %, with the intervals",
+        outcome="met" if clear else "open" if reached else "not met",
         finding=finding,
     )
 
@@ -106,7 +108,7 @@ def _truth_kept(change: Estimate, before: str, after: str, bars: Bars) -> Verdic
         finding += f" We cannot rule out a loss of up to {math.ceil(-100 * change.low)} points."
     return Verdict(
         claim=f"Reinforcement learning keeps the share of answers that pass every check ({before} to {after}).",
-        bar=f"a loss of more than {bar:.0f} points is ruled out by the interval",
+        bar=f"the interval of the difference reaches 0 and rules out a loss of more than {bar:.0f} points",
         outcome=outcome,
         finding=finding,
     )

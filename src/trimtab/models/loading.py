@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import ModelError
 from trimtab.models.policy import Policy, head_logits
-from trimtab.models.registry import check_folder, load_tokenizer, locate
+from trimtab.models.registry import base_of, check_folder, is_adapter, load_tokenizer, locate
 from trimtab.models.rows import TokenRow, lay_out
 from trimtab.models.scalar_model import ScalarModel, load_head
 from trimtab.models.trunk import Trunk
@@ -74,22 +73,6 @@ def load_reward_model(
     model = _load_causal_lm(folder, compute_dtype, allow_remote_code, head_may_be_missing=True)
     trunk = Trunk(model.to(device).eval(), compute_dtype=compute_dtype)
     return ScalarModel(trunk, load_head(folder, trunk.config.hidden_size).to(device))
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a PEFT adapter, which needs the model it stands on."""
-    return (folder / "adapter_config.json").is_file()
-
-
-def base_of(folder: Path) -> Path:
-    """The folder of the model an adapter stands on: where it was, or beside the adapter when both were moved."""
-    recorded = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path") or ""
-    beside = folder.parent / Path(recorded).name
-    if not Path(recorded).is_dir() and beside.is_dir():
-        return beside
-    if not recorded:
-        raise ModelError(f"{folder} is an adapter that does not say which model it stands on")
-    return locate(recorded)
 
 
 def _load_causal_lm(

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+DESCRIBING = (
+    "config.json",
+    "adapter_config.json",
+    "score_bias.json",  # of a reward model
+    "chat_template*",
+    "tokenizer*",
+    *("vocab*", "merges.txt", "*.model", "added_tokens.json", "special_tokens_map.json"),  # of older tokenizers
+    "*.py",  # what allow_remote_code runs
+)
+"""Files beside the weights that change what a model says."""
 
 
 def locate(name: str, *, say: Callable[[str], None] = lambda _: None) -> Path:
@@ -59,15 +69,52 @@ def _from_hub(name: str) -> Path:
 
 
 def fingerprint(name: str) -> str:
-    """What identifies a model's content: it changes when the weights, the tokenizer or the template do."""
+    """What identifies a model's content: it changes when the weights, the tokenizer, the template or its code do.
+
+    An adapter's covers the model it stands on. Raises `ModelError` for a file that is cut short.
+    """
     if name in BUNDLED and not Path(name).is_dir():
         return f"bundled:{name}:{BUNDLED[name].weights_sha256}"
     folder = locate(name)
+    _check_whole(folder)
     digest = hashlib.sha256(weights_digest(folder).encode())
-    for pattern in ("config.json", "tokenizer*", "chat_template*", "adapter_config.json"):
-        for file in sorted(folder.glob(pattern)):
+    for pattern in DESCRIBING:
+        for file in sorted(one for one in folder.glob(pattern) if one.is_file()):
             digest.update(file.name.encode() + file.read_bytes())
+    if is_adapter(folder):
+        digest.update(fingerprint(str(base_of(folder))).encode())
     return f"folder:{digest.hexdigest()}"
+
+
+def _check_whole(folder: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{file} cannot be read: {error}. It may be cut short: fetch or make it again") from error
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a PEFT adapter, which needs the model it stands on."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def base_of(folder: Path) -> Path:
+    """The folder of the model an adapter stands on: where it was, or beside the adapter when both were moved."""
+    config_file = folder / "adapter_config.json"
+    try:
+        recorded = json.loads(config_file.read_text()).get("base_model_name_or_path") or ""
+    except ValueError as error:
+        raise ModelError(f"{config_file} cannot be read: {error}") from error
+    beside = folder.parent / Path(recorded).name
+    moved = not Path(recorded).is_dir() and beside.is_dir()
+    base = beside if moved else locate(recorded) if recorded else folder
+    if base.resolve() == folder.resolve():
+        raise ModelError(f"{folder} is an adapter, and the model it stands on is not there: {recorded or 'not named'}")
+    return base
 
 
 def check_folder(folder: Path, *, allow_remote_code: bool = False) -> None:

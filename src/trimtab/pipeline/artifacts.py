@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.errors import DataError
-from trimtab.pipeline.disk import sync, sync_tree
+from trimtab.files import sync
+from trimtab.pipeline.disk import sync_tree
 
 RECORD, METRICS, REPORT = "artifact.json", "metrics.jsonl", "report.html"
 PARTIAL, STATE = ".partial", ".state"
@@ -25,7 +26,7 @@ KEY_CHARACTERS = 12
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What `artifact.json` says: the stage, its settings as in the recipe, its inputs, and what came of it."""
+    """What `artifact.json` says: the stage, its settings as in the recipe, its inputs, what came of it, and on what."""
 
     name: str
     kind: str
@@ -35,6 +36,7 @@ class Record:
     seconds: float
     summary: Mapping[str, Any]
     versions: Mapping[str, str]
+    machine: Mapping[str, str]
     created: str
 
 

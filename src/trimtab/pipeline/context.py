@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from trimtab.config.stages import Runtime
+from trimtab.config.stages import Runtime, TrainingStage
 from trimtab.pipeline.artifacts import METRICS
 from trimtab.pipeline.disk import replace_text
 
@@ -30,7 +30,8 @@ class ShowProgress(Protocol):
 class Context:
     """One stage's run. It is a `trimtab.training.run.Run`.
 
-    `folder` is where the artifact is written; `folders` are the artifacts of all stages it stands on, in running order.
+    `folder` is where the artifact is written; `folders` are the artifacts of all stages it stands on, in running order;
+    `learnt_from` are the settings of those that learnt from data, by name.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Context:
     title: str
     recipe: Path
     folders: tuple[Path, ...]
+    learnt_from: Mapping[str, TrainingStage]
     command: str
     show: ShowProgress
     stop: Callable[[], bool]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trimtab.errors import UserError
+from trimtab.files import sync
 
 LOCK = ".lock"
 
@@ -20,19 +21,11 @@ def sync_tree(folder: Path) -> None:
         sync(path)
 
 
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def replace_text(path: Path, text: str) -> None:
-    """Write a small file such that a reader sees the old text or the new, never a part."""
+    """Write a small file such that a reader sees the old text or the new, never a part, whenever power fails."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
+    sync(partial)
     partial.replace(path)
 
 
@@ -51,10 +44,16 @@ def is_disk_full(error: BaseException | None) -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Be the only run that writes in a folder. The lock goes with the process, however it ends.
 
-    Raises `UserError` naming the process that holds it.
+    Raises `UserError` naming the process that holds it, or saying why one cannot write there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot hold artifacts: {error.strerror}. Name a folder one may write in with --store"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

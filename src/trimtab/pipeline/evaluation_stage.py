@@ -11,10 +11,9 @@ from typing import Any
 
 from trimtab.config import EvaluationStage
 from trimtab.data.chat import ChatTemplate
-from trimtab.data.formats import read_comparisons, read_prompts
-from trimtab.errors import Interrupted
+from trimtab.errors import Interrupted, RecipeError
 from trimtab.evaluation.outputs import ModelOutputs
-from trimtab.evaluation.summary import ScoredComparisons, evaluate
+from trimtab.evaluation.summary import Judge, ScoredComparisons, evaluate
 from trimtab.evaluation.verdicts import Bars
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
@@ -23,8 +22,10 @@ from trimtab.models.registry import load_tokenizer
 from trimtab.models.rows import TokenRow
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.context import Context
+from trimtab.pipeline.data_checks import held_out_data
 from trimtab.pipeline.disk import replace_text
 from trimtab.pipeline.resolve import Inputs, hardware, source
+from trimtab.training.encoding import check_prompts
 from trimtab.types import Comparison, Completion, Prompt
 
 BASE = "base"
@@ -35,49 +36,79 @@ Groups = list[list[Completion]]
 
 def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Measure a base model and the models made from it. Writes `evaluation.json` and every answer that was given."""
-    prompts = read_prompts(config.prompts)
-    models = {BASE: config.base} | {name: name for name in config.models}
+    prompts, comparisons = held_out_data(config, context.learnt_from)
     outputs = []
-    for name, model in models.items():
-        greedy, sampled = _answers(name, source(inputs, model), prompts, config, context)
-        outputs.append(ModelOutputs(name, [group[0] for group in greedy], sampled=sampled))
-    scored = None
+    for place, (name, model) in enumerate(_models(config).items()):
+        greedy, sampled = _answers(place, name, source(inputs, model), prompts, config, context)
+        kind = inputs[model].kind if model in inputs else ""
+        outputs.append(ModelOutputs(name, [group[0] for group in greedy], sampled=sampled, kind=kind))
+    scored, judge = None, Judge()
     if config.reward_model is not None:
         folder = Path(source(inputs, config.reward_model))
         device, dtype = hardware(context.runtime)
-        judge = load_reward_model(
+        reward_model = load_reward_model(
             folder, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code
         )
         template = ChatTemplate(load_tokenizer(str(folder)))
-        outputs = [_with_scores(one, judge, template, context) for one in outputs]
-        if config.comparisons is not None:
-            scored = _score_comparisons(read_comparisons(config.comparisons), judge, template)
+        outputs = [_with_scores(one, reward_model, template, context) for one in outputs]
+        scored = _score_comparisons(comparisons, reward_model, template) if comparisons else None
+        judge = Judge(_shown(config.reward_model, inputs), _trained_by(config, inputs))
     result = evaluate(
         outputs,
         prompts,
         scored=scored,
-        bars=Bars(group=config.bars_group or "all"),
+        judge=judge,
+        bars=Bars(**config.bars.model_dump()) if config.bars else None,
         num_random=config.samples_in_report,
         seed=context.seed,
     )
-    (context.folder / "evaluation.json").write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
+    (context.folder / "evaluation.json").write_text(text, encoding="utf-8")
     _write_answers(outputs, context.folder / "answers.jsonl")
-    return {"prompts": len(prompts), "models": list(models), "comparisons": len(scored.comparisons) if scored else 0}
+    return {"prompts": len(prompts), "models": result["models"], "comparisons": len(comparisons)}
+
+
+def _models(config: EvaluationStage) -> dict[str, str]:
+    """What each model is called in the results, and where it is. Names tell nothing of a machine's folders."""
+    models = {BASE: config.base}
+    for model in config.models:
+        name = Path(model).name if Path(model).is_absolute() else model
+        if name in models:
+            raise RecipeError(f"two of the models are called {name!r}, so their results could not be told apart")
+        models[name] = model
+    return models
+
+
+def _shown(model: str, inputs: Inputs) -> str:
+    return model if model in inputs else Path(model).name
+
+
+def _trained_by(config: EvaluationStage, inputs: Inputs) -> str:
+    """The model that was trained to please the judge; empty when none was, as far as the artifacts tell."""
+    for name in config.models:
+        if name in inputs and config.reward_model in inputs[name].record.inputs:
+            return name
+    return ""
 
 
 def _answers(
-    name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
+    place: int, name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
 ) -> tuple[Groups, Groups]:
     """A model's greedy and sampled answers, kept so that an interrupted stage does not ask the same model again."""
-    kept = context.state / f"{name}.json"
-    if kept.is_file():
-        greedy, sampled = json.loads(kept.read_text())
-        return _restored(greedy, prompts), _restored(sampled, prompts)
+    kept = context.state / f"answers-{place}.json"
+    precision = str(hardware(context.runtime))
+    try:
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found["precision"] == precision:
+            return _restored(found["greedy"], prompts), _restored(found["sampled"], prompts)
+    except (OSError, ValueError):
+        pass
     if context.stop_requested():
         raise Interrupted(f"stopped before {name} answered; the answers of the models before it are saved")
     greedy, sampled = _ask(name, model, prompts, config, context)
     gc.collect()  # one model's memory is free before the next is loaded
-    replace_text(kept, json.dumps([_plain(greedy), _plain(sampled)]))
+    answers = {"precision": precision, "greedy": _plain(greedy), "sampled": _plain(sampled)}
+    replace_text(kept, json.dumps(answers))
     return greedy, sampled
 
 
@@ -89,6 +120,9 @@ def _ask(
         model, weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code
     )
     template = policy.template
+    limit = getattr(policy.trunk.config, "max_position_embeddings", None)
+    if limit is not None:
+        check_prompts(prompts, template, max_length=limit - config.max_new_tokens)
     engine = Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype)
 
     def answers(how: str, group_size: int, temperature: float) -> Groups:
@@ -157,16 +191,23 @@ def _restored(groups: list[list[dict[str, Any]]], prompts: Sequence[Prompt]) -> 
 
 
 def _write_answers(outputs: Sequence[ModelOutputs], path: Path) -> None:
-    """Every answer with its score, one line a prompt and model, so that any number can be recomputed."""
+    """Every answer, one line a prompt and model, with what a reader needs to measure it anew."""
     with path.open("w", encoding="utf-8") as file:
         for model in outputs:
             for i, one in enumerate(model.greedy):
                 line = {
                     "model": model.name,
+                    "id": one.prompt.meta.get("id"),
                     "prompt": [dataclasses.asdict(message) for message in one.prompt.messages],
-                    "greedy": one.text,
-                    "greedy_score": model.greedy_scores[i] if model.greedy_scores else None,
-                    "sampled": [several.text for several in model.sampled[i]] if model.sampled else [],
-                    "sampled_scores": list(model.sampled_scores[i]) if model.sampled_scores else [],
+                    "truth": one.prompt.meta.get("truth"),
+                    "greedy": _answer(one, model.greedy_scores[i] if model.greedy_scores else None),
+                    "sampled": [
+                        _answer(other, model.sampled_scores[i][k] if model.sampled_scores else None)
+                        for k, other in enumerate(model.sampled[i] if model.sampled else ())
+                    ],
                 }
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _answer(one: Completion, score: float | None) -> dict[str, Any]:
+    return {"text": one.text, "tokens": len(one.token_ids), "finish_reason": one.finish_reason, "score": score}

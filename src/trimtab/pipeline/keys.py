@@ -16,6 +16,7 @@ from typing import Any
 
 from trimtab.config.recipe import Recipe, nearest
 from trimtab.config.stages import StageConfig
+from trimtab.data.files import data_files
 from trimtab.errors import ModelError
 
 
@@ -39,15 +40,15 @@ def stage_keys(recipe: Recipe) -> dict[str, str]:
 
 
 def content_hash(path: str) -> str:
-    """SHA-256 of a file, or of all files in a folder with their names. A hub data set stands for itself."""
+    """SHA-256 of a file, or of a folder's data files with their names. A hub data set stands for itself."""
     if path.startswith("hf:"):
         return path
     if Path(path).is_file():
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for file_path in sorted(one for one in Path(path).rglob("*") if one.is_file()):
-        digest.update(f"{file_path.relative_to(path).as_posix()}\0{content_hash(str(file_path))}\n".encode())
+    for file in data_files(Path(path)):
+        digest.update(f"{file.name}\0{content_hash(str(file))}\n".encode())
     return digest.hexdigest()
 
 

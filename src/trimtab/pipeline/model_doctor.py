@@ -17,9 +17,9 @@ from trimtab.data.chat import ChatTemplate
 from trimtab.errors import ModelError, UserError
 from trimtab.generation.engine import Engine
 from trimtab.models.attention import ROW_ATTENTION
-from trimtab.models.loading import base_of, is_adapter, load_policy
+from trimtab.models.loading import load_policy
 from trimtab.models.policy import Policy
-from trimtab.models.registry import PICKLES, locate
+from trimtab.models.registry import PICKLES, base_of, is_adapter, locate
 from trimtab.pipeline.doctor import Finding
 from trimtab.pipeline.find import find_policy
 from trimtab.pipeline.resolve import hardware

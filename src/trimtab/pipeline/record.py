@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from trimtab.config.stages import StageConfig
 
 
 def recorded_config(stage: StageConfig, folder: Path) -> dict[str, Any]:
-    """The settings as plain values, with paths relative to the recipe's folder."""
+    """The settings as plain values: paths in the recipe's folder relative to it, of others the last name alone."""
     config = stage.model_dump(mode="json")
     for field in (*stage.files, *stage.references):
         value = config[field]
@@ -21,4 +20,7 @@ def recorded_config(stage: StageConfig, folder: Path) -> dict[str, Any]:
 
 
 def _relative(value: str | None, folder: Path) -> str | None:
-    return os.path.relpath(value, folder) if value is not None and os.path.isabs(value) else value
+    if value is None or not Path(value).is_absolute():
+        return value
+    path = Path(value)
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name

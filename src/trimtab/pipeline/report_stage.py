@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
-import os
-import platform
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-import torch
 
 from trimtab.config import ReportStage
 from trimtab.evaluation.report.build import report_content
 from trimtab.evaluation.report.render import write_report
-from trimtab.pipeline.artifacts import REPORT, now, versions
+from trimtab.pipeline.artifacts import REPORT, now, read_artifact
 from trimtab.pipeline.context import Context
-from trimtab.pipeline.resolve import Inputs, hardware
+from trimtab.pipeline.resolve import Inputs
 
 
 def run_report(config: ReportStage, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Write `report.html` from the artifacts of every stage before."""
+    records = [read_artifact(folder).record for folder in context.folders]
     report = report_content(
         context.folders,
         title=config.title or context.title,
         recipe=context.recipe.name,
         date=now()[:10],
-        machine=_machine(context),
+        machine=_told_once((record.name, record.machine) for record in records),
         command=context.command,
-        repeat={"seed": str(context.seed)} | versions(),
+        repeat={"seed": str(context.seed)} | _told_once((record.name, record.versions) for record in records),
         labelled_by=config.labelled_by,
     )
     write_report(report, context.folder / REPORT)
     return {"report": REPORT}
 
 
-def _machine(context: Context) -> dict[str, str]:
-    """What the run ran on, in words."""
-    device, dtype = hardware(context.runtime)
+def _told_once(values: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, str]:
+    """What stages say of themselves, by key: the value alone where all agree, else each with the stages that say it."""
+    by_key: dict[str, dict[str, list[str]]] = {}
+    for stage, said in values:
+        for key, value in said.items():
+            by_key.setdefault(key, {}).setdefault(value, []).append(stage)
     return {
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "threads": str(context.runtime.threads or torch.get_num_threads()),
-        "device": str(device),
-        "precision": str(dtype).removeprefix("torch."),
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        key: next(iter(found)) if len(found) == 1 else "; ".join(f"{v} ({', '.join(s)})" for v, s in found.items())
+        for key, found in by_key.items()
     }
-
-
-def _processor() -> str:
-    """The processor's name where the system tells it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

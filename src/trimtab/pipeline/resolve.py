@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from trimtab.config import Runtime
+from trimtab.errors import UserError
 from trimtab.models.hardware import choose_device, choose_dtype
 from trimtab.pipeline.artifacts import Artifact
 
@@ -20,8 +21,16 @@ def source(inputs: Inputs, name: str) -> str:
 
 
 def hardware(runtime: Runtime) -> tuple[torch.device, torch.dtype]:
-    """The device to compute on, and the number type of its matrix products. Sets the number of threads."""
+    """The device to compute on, and the number type of its matrix products. Sets the number of threads.
+
+    Raises `UserError` for a device that PyTorch cannot use here.
+    """
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     device = choose_device(runtime.device)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"runtime.device={runtime.device} cannot be used here: {reason}. Set it to auto") from error
     return device, choose_dtype(runtime.precision, device)

@@ -24,8 +24,10 @@ from trimtab.pipeline.artifacts import (
     versions,
 )
 from trimtab.pipeline.context import PROGRESS, Context
+from trimtab.pipeline.data_checks import check_data, learning_stages
 from trimtab.pipeline.disk import is_disk_full, locked
 from trimtab.pipeline.keys import stage_keys
+from trimtab.pipeline.machine import machine
 from trimtab.pipeline.record import recorded_config
 
 StageFunction = Callable[[Any, Mapping[str, Artifact], Context], dict[str, Any]]
@@ -105,9 +107,9 @@ def run(
     command = command or shlex.join(["trimtab", "run", str(recipe.path), *overrides])
     done: dict[str, Finished] = {}
     with locked(store):
-        for stage in plan(recipe, store):
-            if stage.name not in wanted:
-                continue
+        stages = [stage for stage in plan(recipe, store) if stage.name in wanted]
+        check_data(recipe, [stage.name for stage in stages if stage.status != "done"])
+        for stage in stages:
             if stage.status == "done":
                 shutil.rmtree(state_folder(stage.folder), ignore_errors=True)
                 done[stage.name] = Finished(read_artifact(stage.folder), ran=False)
@@ -158,6 +160,8 @@ class _Work:
         config = self.recipe.stages[self.stage.name]
         inputs = {name: self.upstream[name] for name in self.stage.inputs.values()}
         summary = function(config, inputs, context)
+        if stage_keys(self.recipe)[self.stage.name] != self.stage.key:
+            raise UserError("its data or its model was changed while it ran, so what it made is of neither; run again")
         log = context.state / METRICS
         if log.exists():
             shutil.copyfile(log, context.folder / METRICS)
@@ -170,6 +174,7 @@ class _Work:
             seconds=round(context.seconds, 3),
             summary=summary,
             versions=versions(),
+            machine=machine(self.recipe.runtime),
             created=now(),
         )
         return publish(self.stage.folder, record)
@@ -183,6 +188,7 @@ class _Work:
             title=self.recipe.title,
             recipe=self.recipe.path,
             folders=tuple(artifact.path for artifact in self.upstream.values()),
+            learnt_from=learning_stages(self.recipe, self.stage.name),
             command=self.command,
             show=self.reporter.progress,
             stop=self.stop,

@@ -7,18 +7,20 @@ model to `context.folder`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trimtab.config import Adapter, PPOStage, RewardModelStage, SFTStage, TrainingStage
+from trimtab.data.chat import ChatTemplate
 from trimtab.data.formats import read_comparisons, read_demonstrations, read_prompts
+from trimtab.errors import ModelError
 from trimtab.feedback.scorers import RewardModelScorer
 from trimtab.generation.engine import Engine
 from trimtab.models.loading import base_of, is_adapter, load_policy, load_reward_model
 from trimtab.models.policy import Policy
 from trimtab.models.reference import reference_of
-from trimtab.models.registry import locate
+from trimtab.models.registry import load_tokenizer, locate
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.resolve import Inputs, hardware, source
@@ -28,6 +30,10 @@ from trimtab.training.ppo import PPOSettings, train_ppo
 from trimtab.training.reward_model import train_reward_model
 from trimtab.training.sft import train_sft
 from trimtab.training.step import OptimizerSettings
+from trimtab.types import Message, Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Summary = dict[str, Any]
 
@@ -35,7 +41,7 @@ Summary = dict[str, Any]
 def run_sft(config: SFTStage, inputs: Inputs, context: Context) -> Summary:
     """Fine-tune a model on demonstrations. The artifact is a plain model, an adapter merged into it."""
     policy = _load_for_training(config, inputs, context)
-    demonstrations = read_demonstrations(config.data, skip_bad=config.skip_bad)
+    demonstrations = read_demonstrations(config.data, skip_bad=config.skip_bad, columns=config.columns)
     rows = demonstration_rows(demonstrations, policy.template, max_length=config.max_length)
     train_sft(
         policy,
@@ -55,7 +61,7 @@ def run_sft(config: SFTStage, inputs: Inputs, context: Context) -> Summary:
 def run_reward_model(config: RewardModelStage, inputs: Inputs, context: Context) -> Summary:
     """Train a reward model on comparisons. The artifact is an adapter (or a model) with a scalar head beside it."""
     policy = _load_for_training(config, inputs, context)
-    comparisons = read_comparisons(config.data, skip_bad=config.skip_bad)
+    comparisons = read_comparisons(config.data, skip_bad=config.skip_bad, columns=config.columns)
     rows = preference_rows(comparisons, policy.template, max_length=config.max_length)
     model = ScalarModel.fresh(policy.trunk, adapter=policy.adapter, seed=mix(context.seed, 1))
     train_reward_model(
@@ -78,10 +84,10 @@ def run_reward_model(config: RewardModelStage, inputs: Inputs, context: Context)
 
 
 def run_ppo(config: PPOStage, inputs: Inputs, context: Context) -> Summary:
-    """Train a policy against a reward model. The artifact is an adapter on the policy it started from, or a model."""
+    """Train a policy against a reward model. The artifact is a plain model, an adapter merged into it."""
     policy = _load_for_training(config, inputs, context)
     reward_model = _load_reward_model(config, inputs, policy, context)
-    prompts = read_prompts(config.data, skip_bad=config.skip_bad)
+    prompts = read_prompts(config.data, skip_bad=config.skip_bad, columns=config.columns)
     check_prompts(prompts, policy.template, max_length=config.max_length - config.max_new_tokens)
     template, max_tokens = policy.template, config.micro_batch_tokens
     dtype = policy.trunk.compute_dtype
@@ -101,7 +107,7 @@ def run_ppo(config: PPOStage, inputs: Inputs, context: Context) -> Summary:
         checkpoint_seconds=config.checkpoint_seconds,
         run=context,
     )
-    policy.save(context.folder)
+    _save_merged(policy, context)
     return {"prompts": len(prompts), "responses": config.num_steps * config.prompts_per_step * config.group_size}
 
 
@@ -127,6 +133,7 @@ def _load_reward_model(config: PPOStage, inputs: Inputs, policy: Policy, context
     """The reward model, on the policy's own trunk when both are adapters on the same model."""
     device, dtype = hardware(context.runtime)
     folder = Path(source(inputs, config.reward_model))
+    _check_same_tokens(load_tokenizer(str(folder)), policy)
     start = locate(source(inputs, config.model))
     shares = policy.adapter is not None and is_adapter(folder) and base_of(folder).resolve() == start.resolve()
     return load_reward_model(
@@ -136,6 +143,20 @@ def _load_reward_model(config: PPOStage, inputs: Inputs, policy: Policy, context
         device=device,
         allow_remote_code=config.allow_remote_code,
     )
+
+
+def _check_same_tokens(tokenizer: PreTrainedTokenizerBase, policy: Policy) -> None:
+    """A reward model reads the very tokens the policy drew, so both must mean the same by them."""
+    theirs, ours = ChatTemplate(tokenizer), policy.template
+    probe = Prompt((Message("user", "What is this worth, 12.50 EUR?"),))
+    if tokenizer.get_vocab() != policy.tokenizer.get_vocab() or (
+        theirs.prompt_ids(probe) + theirs.response_ids("Nothing.")
+        != ours.prompt_ids(probe) + ours.response_ids("Nothing.")
+    ):
+        raise ModelError(
+            "the reward model has another tokenizer or chat template than the policy, whose tokens it is to score. "
+            "Train the reward model on a model of the same family"
+        )
 
 
 def _save_merged(policy: Policy, context: Context) -> None:

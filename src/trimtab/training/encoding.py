@@ -67,8 +67,8 @@ def check_prompts(prompts: Sequence[Prompt], template: ChatTemplate, *, max_leng
         length = len(template.prompt_ids(prompt))
         if length > max_length:
             raise DataError(
-                f"prompt {number} has {length} tokens, and max_length less max_new_tokens is {max_length}. "
-                "Raise max_length, or take the prompt out of the data"
+                f"prompt {number} has {length} tokens, and before the longest response there is room for {max_length}. "
+                "Lower max_new_tokens, raise max_length if the model reads further, or take the prompt out of the data"
             )
 
 

@@ -7,7 +7,6 @@ and a few numbers. On the same machine and thread count a resumed run ends bit f
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trimtab.errors import Interrupted, ModelError
+from trimtab.files import sync
 from trimtab.training.run import Run
 
 TENSORS, NUMBERS = "tensors.safetensors", "numbers.json"
@@ -83,11 +83,11 @@ class Checkpoint:
         save_file(self._tensors(), partial / TENSORS)
         (partial / NUMBERS).write_text(json.dumps(dict(numbers)))
         for path in (partial / TENSORS, partial / NUMBERS, partial):
-            _sync(path)
+            sync(path)
         if final.exists():
             shutil.rmtree(final)
         partial.rename(final)
-        _sync(self.folder)
+        sync(self.folder)
         for older in _steps(self.folder):
             if older != step:
                 shutil.rmtree(self.folder / f"step-{older}")
@@ -116,11 +116,3 @@ class Checkpoint:
 
 def _steps(folder: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

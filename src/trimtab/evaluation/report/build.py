@@ -74,7 +74,7 @@ def report_content(
         date=date,
         models=models,
         summary=summary_text(headline, models, sum(record.seconds for record in records)),
-        model_notes=model_notes(models, records),
+        model_notes=model_notes(models, evaluation.get("kinds", {})),
         headline=headline,
         verdicts=tuple(Verdict(**verdict) for verdict in evaluation.get("verdicts", ())),
         stages=tuple(_stage(record, evaluation) for record in records if record.kind in TITLES),
@@ -93,9 +93,8 @@ def report_content(
 
 def _headline(evaluation: Mapping[str, Any], metrics: Sequence[MetricRow]) -> MetricRow | None:
     """The pass share of the group that the bars speak of, else the reward model's score of all prompts."""
-    group = evaluation.get("bars", {}).get("group", "all")
-    if group not in evaluation.get("groups", {}):
-        group = "all"
+    bars = evaluation.get("bars") or {}
+    group = bars.get("group", "all")
     for name, wanted in (("pass", group), ("score", "all")):
         for row, metric in zip(evaluation.get("metrics", ()), metrics, strict=True):
             if (row["metric"], row["group"]) == (name, wanted):
@@ -125,7 +124,7 @@ def _headlines(record: StageRecord, evaluation: Mapping[str, Any]) -> tuple[Head
     """What the evaluation says of this stage: the reward model's accuracy, or the change its model brought."""
     if record.kind == "reward_model":
         found = evaluation.get("reward_model")
-        if not found:
+        if not found or found["name"] != record.name:
             return ()
         accuracy = Estimate.from_json(found["accuracy"])
         return (Headline("Right on comparisons it never saw", accuracy, "share", 0.5, "guessing"),)
@@ -184,9 +183,10 @@ def _limits(evaluation: Mapping[str, Any], labelled_by: str) -> tuple[str, ...]:
         accuracy = Estimate.from_json(found["accuracy"])
         text = (
             f"The reward model is right on {estimate_text(accuracy, 'share')} of {found['comparisons']} unseen "
-            f"comparisons ({accuracy.n} prompts); guessing gives 50 %. Whatever it gets wrong, "
-            "the policy was trained towards too."
+            f"comparisons ({accuracy.n} prompts); guessing gives 50 %."
         )
+        if found["trained"]:
+            text += f" Whatever it gets wrong, {found['trained']} was trained towards too."
         if found.get("left_out"):
             text += f" {found['left_out']} comparisons on which annotators were split evenly are left out."
         limits.append(text)

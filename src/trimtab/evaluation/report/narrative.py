@@ -38,20 +38,17 @@ def summary_text(headline: MetricRow | None, models: Sequence[str], seconds: flo
     if not headline or not found:
         return took
     first, last = (value_text(one.value, headline.unit) for one in (found[0], found[-1]))
-    change = f"from {first} before training to {last} after the last step" if len(found) > 1 else f"{first}"
+    change = f"{first} for {models[0]}, {last} for {models[-1]}" if len(found) > 1 else f"{first}"
     kind = "" if headline.group == "all" else f"{headline.group} "
     return (
-        f"{headline.title}: {change}. Measured on {found[0].n} {kind}prompts the models never learnt from. The ranges "
+        f"{headline.title}: {change}. Measured on {found[0].n} {kind}prompts that no step learnt from. The ranges "
         f"are 95 % intervals: where the true figure plausibly lies. {took}"
     ).strip()
 
 
-def model_notes(models: Sequence[str], stages: Sequence[StageRecord]) -> tuple[str, ...]:
-    """For each model, in a few words, what had been done to it; empty when no stage has its name."""
-    kinds = {stage.name: stage.kind for stage in stages}
-    return tuple(
-        AFTER.get(kinds.get(name, ""), "as it came" if place == 0 else "") for place, name in enumerate(models)
-    )
+def model_notes(models: Sequence[str], kinds: Mapping[str, str]) -> tuple[str, ...]:
+    """For each model, in a few words, what this run had done to it, by the kind of stage that made it."""
+    return tuple(AFTER.get(kinds.get(name, ""), "as it came") for name in models)
 
 
 def _sft(stage: StageRecord) -> list[str]:

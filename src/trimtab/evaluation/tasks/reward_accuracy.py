@@ -27,11 +27,6 @@ class RewardAccuracy:
     agreement: Estimate | None = None
     ceiling: Estimate | None = None
 
-    @property
-    def above_chance(self) -> bool:
-        """Whether the whole interval lies above one half."""
-        return self.overall.low > 0.5
-
 
 def reward_accuracy(
     comparisons: Sequence[Comparison], chosen_scores: Sequence[float], rejected_scores: Sequence[float]
@@ -62,8 +57,11 @@ def reward_accuracy(
 
 
 def annotator_agreement(comparisons: Sequence[Comparison]) -> Estimate | None:
-    """How often two annotators of one comparison agree (a tie agrees with a tie); None where no pair has two votes."""
-    votes = [comparison.votes for comparison in comparisons]
+    """How often two annotators of one comparison agree, of those who prefer a response; None where no two do.
+
+    Ties are left out: `ceiling_accuracy` reads agreement as that of choices between two.
+    """
+    votes = [[vote for vote in comparison.votes if vote != 0.5] for comparison in comparisons]
     return pairwise_agreement(votes) if any(len(unit) > 1 for unit in votes) else None
 
 

@@ -9,6 +9,10 @@ from trimtab.evaluation.statistics import Estimate, win_rate
 
 JUDGES = {
     "reward model": (
+        "Judged by a reward model that no model here was trained to please. It is a model too: read this beside the "
+        "checks."
+    ),
+    "the policy's reward model": (
         "Judged by the reward model that the policy was trained to please. It is not an independent judge: a policy "
         "can learn to please it without getting better. Read this beside the checks."
     ),

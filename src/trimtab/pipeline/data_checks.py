@@ -1,0 +1,68 @@
+"""Looking through data before anything is computed: a bad row is told in seconds, not after an hour of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from trimtab.config.recipe import Recipe
+from trimtab.config.stages import EvaluationStage, TrainingStage
+from trimtab.data.formats import read_comparisons, read_demonstrations, read_prompts
+from trimtab.data.splits import assert_disjoint, prompt_key
+from trimtab.errors import DataError, UserError
+from trimtab.evaluation.outputs import group_prompts
+from trimtab.evaluation.tasks.truth_checks import truth_task
+from trimtab.types import Comparison, Prompt
+
+READERS: Mapping[str, Callable[..., list[Any]]] = {
+    "sft": read_demonstrations,
+    "reward_model": read_comparisons,
+    "ppo": read_prompts,
+}
+
+
+def check_data(recipe: Recipe, names: Iterable[str]) -> None:
+    """Read all data of these stages once. Raises `UserError` with the stage's name in front."""
+    for name in names:
+        stage = recipe.stages[name]
+        try:
+            if isinstance(stage, EvaluationStage):
+                held_out_data(stage, learning_stages(recipe, name))
+            elif isinstance(stage, TrainingStage) and stage.kind in READERS:
+                READERS[stage.kind](stage.data, skip_bad=stage.skip_bad, columns=stage.columns)
+        except UserError as error:
+            raise type(error)(f"{name}: {error}") from error
+
+
+def learning_stages(recipe: Recipe, name: str) -> dict[str, TrainingStage]:
+    """The settings of the stages before this one that learnt from data, by name."""
+    upstream = {before: recipe.stages[before] for before in recipe.upstream(name)}
+    return {before: stage for before, stage in upstream.items() if isinstance(stage, TrainingStage)}
+
+
+def held_out_data(
+    config: EvaluationStage, learnt_from: Mapping[str, TrainingStage]
+) -> tuple[list[Prompt], list[Comparison]]:
+    """The held-out data, looked through before any model answers. Raises `DataError` for what would spoil the numbers.
+
+    That is a check that cannot be read, a prompt that comes twice, or one that a stage before learnt from.
+    """
+    prompts = read_prompts(config.prompts, skip_bad=config.skip_bad, columns=config.columns)
+    groups = group_prompts(prompts).groups
+    if config.bars is not None and config.bars.group not in groups:
+        raise DataError(f"bars speak of the group {config.bars.group!r}, but held-out prompts are in: {[*groups]}")
+    if any("truth" in prompt.meta for prompt in prompts):
+        truth_task(prompts)
+    if len({prompt_key(prompt) for prompt in prompts}) < len(prompts):
+        raise DataError(f"a prompt comes twice in {config.prompts}: it would count as two, and is one")
+    comparisons: list[Comparison] = []
+    if config.comparisons is not None:
+        comparisons = read_comparisons(config.comparisons, skip_bad=config.skip_bad)
+    for name, stage in learnt_from.items():
+        seen = read_prompts(stage.data, skip_bad=True, columns=stage.columns)
+        for held_out in (prompts, comparisons):
+            try:
+                assert_disjoint(seen, held_out)
+            except DataError as error:
+                raise DataError(f"held-out data and the data of {name} overlap. {error}") from error
+    return prompts, comparisons

@@ -1,0 +1,74 @@
+"""What is looked at before the first stage runs, and held-out data that is not held out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.config.world import write_recipe
+from tests.pipeline.world import Kitchen
+
+from trimtab.config import load_recipe
+from trimtab.errors import DataError, UserError
+from trimtab.pipeline.data_checks import check_data
+
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "demonstrations": [{"prompt": "Coffee?", "completion": "Meals"}],
+    "comparisons": [{"prompt": "Tea?", "chosen": "Meals", "rejected": "Travel"}],
+    "prompts": [{"prompt": "Cake?"}],
+    "held_out": [{"prompt": "Taxi?", "truth": {"word": {"contains": "Travel"}}}],
+}
+
+
+def check(folder: Path, **rows: list[dict[str, Any]]) -> None:
+    path = write_recipe(folder)
+    for name, written in (ROWS | rows).items():
+        (folder / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in written))
+    check_data(load_recipe(path), ["sft", "reward_model", "policy", "held_out"])
+
+
+def test_good_data_pass(tmp_path: Path) -> None:
+    check(tmp_path)
+
+
+def test_a_bad_row_of_a_late_stage_is_told_before_the_first_runs(kitchen: Kitchen) -> None:
+    (kitchen.path.parent / "data" / "comparisons.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "b"}\n')
+    with pytest.raises(
+        DataError, match=r"(?s)^reward_model: .*comparisons.jsonl, line 1: chosen and rejected are the same"
+    ):
+        kitchen.run()
+    assert kitchen.ran == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "row"),
+    [
+        ("sft", "demonstrations", {"completion": "Travel"}),
+        ("reward_model", "comparisons", {"chosen": "Travel", "rejected": "Meals"}),
+        ("policy", "prompts", {}),
+    ],
+)
+def test_held_out_prompts_must_not_be_learnt_from(tmp_path: Path, stage: str, name: str, row: dict[str, str]) -> None:
+    """Case and white space do not make another prompt of it."""
+    with pytest.raises(DataError, match=rf"^held_out: held-out data and the data of {stage} overlap.*'Taxi\?'"):
+        check(tmp_path, **{name: [*ROWS[name], {"prompt": " taxi?", **row}]})
+
+
+def test_a_prompt_counts_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="held_out: a prompt comes twice"):
+        check(tmp_path, held_out=[*ROWS["held_out"], {"prompt": "taxi? ", "truth": {"word": {"contains": "x"}}}])
+
+
+def test_a_check_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="held_out: .*unknown kind 'conains'"):
+        check(tmp_path, held_out=[{"prompt": "Taxi?", "truth": {"word": {"conains": "Travel"}}}])
+
+
+def test_data_changed_under_a_running_stage_make_no_artifact(kitchen: Kitchen) -> None:
+    data = kitchen.path.parent / "data" / "demonstrations.jsonl"
+    kitchen.does("sft", lambda context: data.write_text('{"prompt": "other", "completion": "a"}\n'))
+    with pytest.raises(UserError, match="sft: its data or its model was changed while it ran"):
+        kitchen.run(until="sft")
+    assert kitchen.visible() == []
