@@ -15,6 +15,7 @@ from torch import Tensor
 from trimtab.algorithms.logprobs import token_logprobs
 from trimtab.algorithms.output import LossOutput, reduce
 from trimtab.algorithms.ppo import (
+    affine_fit,
     clipped_policy_loss,
     clipped_value_loss,
     explained_variance,
@@ -262,3 +263,26 @@ def test_explained_variance_against_loops() -> None:
     expected = statistics.explained_variance(values[mask].tolist(), returns[mask].tolist())
     assert_equal(explained_variance(values, returns, mask), expected)
     assert explained_variance(values, returns, torch.zeros_like(mask)) == 0
+
+
+def test_affine_fit_by_hand() -> None:
+    """Values 1, 2, 3 and targets 2, 4, 7: covariance (7/3 + 8/3)/3 = 5/3, variance 2/3, so gain 5/2 and bias -2/3."""
+    mask = torch.tensor([[True, True, True, False]])
+    gain, bias = affine_fit(row(1, 2, 3, math.nan), row(2, 4, 7, math.inf), mask)
+    assert gain == pytest.approx(2.5)
+    assert bias == pytest.approx(-2 / 3)
+
+
+def test_values_that_do_not_vary_are_fitted_by_the_mean() -> None:
+    assert affine_fit(row(5, 5, 5), row(1, 2, 6), ALL) == (0.0, pytest.approx(3.0))
+
+
+def test_a_fit_leaves_nothing_that_values_could_explain() -> None:
+    """What is left over correlates with the values no more, and explained variance is not below 0."""
+    mask = mask_of(RAGGED)
+    values, targets = random_tensors(mask, 2, 3)
+    gain, bias = affine_fit(values, targets, mask)
+    left = (targets - gain * values - bias)[mask]
+    assert left.sum().abs() < 1e-9
+    assert (left * values[mask]).sum().abs() < 1e-9
+    assert explained_variance(gain * values + bias, targets, mask) >= 0

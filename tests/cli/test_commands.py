@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 from tests.cli.world import CommandLine
+from tests.config.world import write_recipe
+from tests.evaluation.world import evaluation
 from tests.pipeline.world import Kitchen
+from tests.training.world import tiny_policy
 
 from trimtab.errors import Interrupted, NumericsError
 
@@ -57,7 +60,13 @@ def test_json_is_all_that_is_printed(kitchen: Kitchen, trimtab: CommandLine) -> 
         (["plan", "absent.yaml"], "error: absent.yaml: the recipe cannot be read: No such file"),
         (["run", "desk.yaml", "--until", "sfft"], "there is no stage 'sfft'; did you mean sft?"),
         (["status"], "error: there is no run in runs. Start one with: trimtab run RECIPE"),
-        (["report", "desk.yaml"], "error: there is no report in runs/desk yet. Make it with: trimtab run desk.yaml"),
+        (["report", "desk.yaml"], "error: there is no report in runs/desk yet of desk.yaml as it is now. Make it"),
+        (["report", "absent.yaml"], "error: absent.yaml: the recipe cannot be read: No such file"),
+        (["report", "."], "error: there is no report in . yet. Make it with: trimtab run RECIPE"),
+        (["report", ".", "seed=3"], "error: seed=3 is a setting of a recipe, and . is a folder; give the recipe"),
+        (["run", "desk.yaml", "--store", "desk.yaml"], "error: desk.yaml cannot hold artifacts: File exists."),
+        (["run", "desk.yaml", "runtime.device=gpu"], "error: desk.yaml: runtime.device: string should match pattern"),
+        (["plan", "a\x1b[2Jb.yaml"], "error: a�[2Jb.yaml: the recipe cannot be read"),
     ],
 )
 def test_a_mistake_is_told_without_a_traceback(
@@ -129,13 +138,50 @@ def test_the_report_is_found_by_recipe_and_by_folder(kitchen: Kitchen, trimtab: 
     assert json.loads(trimtab("report", "runs/desk", "--json").out)["report"] == str(report)
 
 
-def test_the_newest_report_is_shown(kitchen: Kitchen, trimtab: CommandLine) -> None:
+def test_a_recipes_report_is_that_of_the_recipe_as_it_is(kitchen: Kitchen, trimtab: CommandLine) -> None:
     trimtab("run", "desk.yaml")
     (older,) = kitchen.store.glob("report-*/report.html")
     trimtab("run", "desk.yaml", "report.title=Another")
-    newer = trimtab("report", "desk.yaml").out.strip()
-    assert newer != str(older)
-    assert Path(newer).is_file()
+    (newer,) = set(kitchen.store.glob("report-*/report.html")) - {older}
+    assert trimtab("report", "desk.yaml").out == f"{older}\n"
+    assert trimtab("report", "desk.yaml", "report.title=Another").out == f"{newer}\n"
+    assert trimtab("report", "runs/desk").out == f"{newer}\n"
+
+    (kitchen.path.parent / "data" / "prompts.jsonl").write_text('{"prompt": "another"}\n')
+    ended = trimtab("report", "desk.yaml", "seed=3", "--store", "runs/desk")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.splitlines() == [
+        "error: there is no report in runs/desk yet of desk.yaml as it is now. Make it with: trimtab run desk.yaml "
+        "seed=3 --store runs/desk",
+        "The newest of other settings or data: trimtab report runs/desk",
+    ]
+
+
+def test_a_recipe_that_makes_no_report_is_told(trimtab: CommandLine, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "stages: {sft: {model: smollm2-135m-instruct, data: data/demonstrations.jsonl}}")
+    assert "desk.yaml has no stage of kind report" in trimtab("report", path.name).err
+
+
+def test_brackets_in_a_path_are_no_markup(kitchen: Kitchen, trimtab: CommandLine) -> None:
+    store = "runs [/b] :smile:"
+    ended = trimtab("run", "desk.yaml", "--store", store)
+    (report,) = Path(store).resolve().glob("report-*/report.html")
+    assert ended.out.splitlines()[-1] == f"Report: {report}"
+    assert f"Artifacts in {store}" in trimtab("plan", "desk.yaml", "--store", store).out
+    assert f"{store} (no run is at work)" in trimtab("status", store).out
+
+
+def test_a_kind_in_evaluation_rows_is_no_markup(kitchen: Kitchen, trimtab: CommandLine) -> None:
+    def evaluate(context: Any) -> None:
+        found = evaluation(4, 2)
+        for row in found["metrics"]:
+            row["group"] = row["group"].replace("memo", "[/b]")
+        (context.folder / "evaluation.json").write_text(json.dumps(found))
+
+    kitchen.does("evaluation", evaluate)
+    ended = trimtab("run", "desk.yaml")
+    assert ended.code == 0
+    assert "([/b])" in ended.out
 
 
 def test_the_version_and_the_commands_are_told(trimtab: CommandLine) -> None:
@@ -149,3 +195,14 @@ def test_the_version_and_the_commands_are_told(trimtab: CommandLine) -> None:
 def test_data_check_is_mounted(trimtab: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     assert "Every row can be read." in trimtab("data", "check", "d.jsonl").out
+
+
+def test_data_check_takes_a_runs_stage_as_its_model(trimtab: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    folder = tmp_path / "runs" / "desk" / "sft-0123"
+    tiny_policy().save(folder)
+    record = {name: {} for name in ("config", "inputs", "summary", "versions", "machine")}
+    record |= {"name": "sft", "kind": "sft", "key": "0123", "seconds": 1.0, "created": "2031-01-01"}
+    (folder / "artifact.json").write_text(json.dumps(record))
+    assert "Lengths in tokens" in trimtab("data", "check", "d.jsonl", "--model", "runs/desk/sft").out
+    assert "Did you mean sft?" in trimtab("data", "check", "d.jsonl", "--model", "runs/desk/sftt").err

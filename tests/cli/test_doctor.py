@@ -13,6 +13,7 @@ from trimtab.pipeline import doctor
 from trimtab.pipeline.doctor import Finding
 
 FINE = Finding("Python", "ok", "3.12 (needs >=3.11)")
+ODD = Finding("disk [/b]", "ok", "in [/b] :smile:")
 TIGHT = Finding("memory", "warning", "3.0 GiB free", "Enough to chat.")
 BROKEN = Finding("torch", "problem", "is not installed", "Install it.")
 
@@ -33,6 +34,11 @@ def test_findings_are_shown_with_what_to_do(trimtab: CommandLine, monkeypatch: p
         "",
         "2 checks, 1 warning, 0 problems",
     ]
+
+
+def test_brackets_are_no_markup(trimtab: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    finds(monkeypatch, ODD)
+    assert " ".join(trimtab("doctor").out.splitlines()[0].split()) == "ok disk [/b] in [/b] :smile:"
 
 
 def test_a_problem_is_the_exit_code(trimtab: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ def test_settings_inside_others(trimtab: CommandLine) -> None:
     assert "sft.adapter.rank, reward_model.adapter.rank, ppo.adapter.rank" in trimtab("explain", "rank").out
     assert "default  rank 16, alpha 32, dropout 0.0, targets all-linear" in trimtab("explain", "sft.adapter").out
     assert "default  null" in trimtab("explain", "runtime.threads").out
+    assert "default  empty" in trimtab("explain", "sft.columns").out
 
 
 def test_one_setting_as_json(trimtab: CommandLine) -> None:

@@ -60,4 +60,4 @@ def test_a_word_waits_for_its_end() -> None:
 
 
 def test_text_cannot_steer_the_terminal() -> None:
-    assert printable("a\x1b[31mb\r\x07\x9b\n\tc") == "a�[31mb���\n\tc"
+    assert printable("a\x1b[31mb\r\x07\x9b\ud800\n\tc") == "a�[31mb����\n\tc"

@@ -48,6 +48,7 @@ def test_kinds_and_the_top_level() -> None:
         ("sft.adapter.targets", "all-linear", "text or list of text"),
         ("sft.warmup_ratio", 0.1, "number, at least 0, at most 1"),
         ("sft.skip_bad", False, "true or false"),
+        ("sft.columns", {}, "name: text, as many as needed"),
         ("sft.seed", None, "whole number, at least 0, or null"),
         ("runtime.precision", "auto", "one of auto, fp32, bf16"),
         ("report.title", "", "text"),

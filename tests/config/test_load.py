@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.config.world import RECIPE, write_recipe
 
-from trimtab.config import PPOStage, ReportStage, SFTStage, load_recipe
+from trimtab.config import EvaluationStage, PPOStage, ReportStage, SFTStage, load_recipe
 from trimtab.errors import RecipeError
 
 
@@ -68,6 +68,26 @@ def test_a_hub_data_set_stays_as_it_is(tmp_path: Path) -> None:
     assert sft.data == "hf:owner/name:train"
 
 
+def test_columns_are_renamed_in_training_and_evaluation(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path), ["policy.columns.prompt=question", "held_out.columns={prompt: q}"])
+    policy, held_out = recipe.stages["policy"], recipe.stages["held_out"]
+    assert isinstance(policy, PPOStage)
+    assert isinstance(held_out, EvaluationStage)
+    assert (policy.columns, held_out.columns, held_out.skip_bad) == ({"prompt": "question"}, {"prompt": "q"}, False)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:12"])
+def test_devices(tmp_path: Path, device: str) -> None:
+    assert load_recipe(write_recipe(tmp_path), [f"runtime.device={device}"]).runtime.device == device
+
+
+def test_no_evaluated_stage_is_called_as_the_model_before_training(tmp_path: Path) -> None:
+    renamed = RECIPE.replace("  sft:\n", "  base:\n    kind: sft\n").replace("model: sft", "model: base")
+    assert load_recipe(write_recipe(tmp_path, renamed.replace("[sft, policy]", "[policy]"))).stages
+    said = told(write_recipe(tmp_path, renamed.replace("[sft, policy]", "[base, policy]")))
+    assert "stages.held_out.models: in an evaluation, base is the model before training; rename that stage" in said
+
+
 def test_overrides(tmp_path: Path) -> None:
     changes = ["policy.kl_coef=2e-1", "seed=3", "runtime.threads=1", "sft.adapter.rank=8", "held_out.models=[policy]"]
     recipe = load_recipe(write_recipe(tmp_path), [*changes, "stages.policy.kl_target=6", "reward_model.adapter=null"])
@@ -94,6 +114,11 @@ def test_overrides(tmp_path: Path) -> None:
         ("sft.data.x=1", "data holds 'data/demonstrations.jsonl' and has nothing inside it"),
         ("sft", "the override 'sft' is not written as stage.setting=value"),
         ("sft..data=1", "the override 'sft..data=1' is not written as stage.setting=value"),
+        (
+            "runtime.device=gpu",
+            "runtime.device: string should match pattern '^(auto|cpu|mps|cuda(:[0-9]+)?)$', not 'gpu'",
+        ),
+        ("sft.columns={prompt: 3}", "stages.sft.columns.prompt: input should be a valid string, not 3"),
         ("sft.num_epochs=0", "stages.sft.num_epochs: input should be greater than 0, not 0"),
         ("sft.num_epochs=2.5", "stages.sft.num_epochs: input should be a valid integer, not 2.5"),
         ("sft.num_epochs=[", "line 1, column 2: not valid YAML"),
@@ -149,6 +174,7 @@ def test_absent_data_is_told_by_its_path(tmp_path: Path) -> None:
         ("stags: {}", "stags: unknown key; did you mean stages?"),
         ("seed: 1\nseed: 2\nstages: {}", "line 2: the key 'seed' comes twice"),
         ("stages:\n  sft: {seed: 1, seed: 2}", "line 2: the key 'seed' comes twice"),
+        ("seed: 1\nstages: {{ name }}", "line 2: a name is plain text, not a list or {...}; write {{ }} in quotes"),
         ("stages:\n\tsft: 1", "line 2, column 1: not valid YAML"),
     ],
 )

@@ -148,6 +148,18 @@ def test_command_renames_columns(write):
         run(source, "--columns", "prompt")
 
 
+def test_no_row_steers_the_terminal(write):
+    row = {"prompt": "[/b]\x1b[2J", "completion": "\x9b31m:smile:", "\x1b]0;title\x07": 1, "\ud800": 2}
+    bad = {"prompt": "x", "completion": [{"role": "\x1bx", "content": "y"}]}
+    result = run(write(row, bad))
+    assert "user: [/b]�[2J" in result.output
+    assert "⟦�31m:smile:⟧" in result.output
+    assert "�]0;title�" in result.output
+    assert result.exit_code == 1
+    assert not {"\x1b", "\x07", "\x9b", "\ud800"} & set(result.output)
+    assert "\ud800" in json.loads(run(write(row, bad), "--json").output)["columns"]
+
+
 def test_command_with_a_model(write, tmp_path):
     folder = tmp_path / "model"
     tiny("llama3").save_pretrained(folder)

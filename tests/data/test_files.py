@@ -3,6 +3,8 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as arrow
@@ -10,6 +12,7 @@ import pyarrow.parquet as parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
 
 from trimtab.data.files import read_rows
 from trimtab.errors import DataError
@@ -82,6 +85,8 @@ def test_a_single_object_is_one_row(tmp_path):
 def test_csv_cells_that_hold_json(tmp_path):
     (tmp_path / "a.csv").write_text('prompt,responses,scores\nhi,"[""a"", ""b""]","[1, 2]"\n')
     assert values(tmp_path / "a.csv") == [{"prompt": "hi", "responses": ["a", "b"], "scores": [1, 2]}]
+    (tmp_path / "b.csv").write_text('prompt,truth\nhi,"{""length"": {""max_words"": 9}}"\n')
+    assert values(tmp_path / "b.csv") == [{"prompt": "hi", "truth": {"length": {"max_words": 9}}}]
 
 
 @pytest.mark.parametrize(
@@ -162,16 +167,26 @@ def test_hub_names(monkeypatch):
         list(read_rows("hf:name"))
 
 
-def test_hub_out_of_reach(monkeypatch):
+@pytest.mark.parametrize("error", [ConnectionError("no luck"), ValueError("no luck"), RuntimeError("no luck")])
+def test_hub_out_of_reach(monkeypatch, error):
     def load_dataset(name, config, split):
-        raise ConnectionError("no route")
+        raise error
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-    with pytest.raises(DataError, match=r"could not be loaded: no route\. Without a network.*to_json"):
+    with pytest.raises(DataError, match=r"could not be loaded: no luck\. Without a network.*to_json"):
         list(read_rows("hf:owner/name"))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install 'trimtab\[datasets\]'"):
         list(read_rows("hf:owner/name"))
+
+
+def test_no_version_of_datasets_that_runs_a_data_sets_own_code_is_asked_for():
+    """4.0.0 is the first that runs none: https://github.com/huggingface/datasets/releases/tag/4.0.0."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    (wanted,) = map(Requirement, project["optional-dependencies"]["datasets"])
+    assert wanted.name == "datasets"
+    assert "3.6.0" not in wanted.specifier
+    assert "4.0.0" in wanted.specifier
 
 
 JSON = st.recursive(

@@ -272,13 +272,15 @@ def test_one_odd_first_row_does_not_decide_the_format(write):
 
 def test_many_bad_rows_are_counted(write):
     source = write({"prompt": "x", "completion": "y"}, *[{"prompt": "", "completion": "y"}] * 8)
-    with pytest.raises(DataError, match=r"(?s)^8 of 9 rows.*line 6.*and 3 more.*--skip-bad"):
+    with pytest.raises(DataError, match=r"(?s)^8 of 9 rows.*line 6.*and 3 more.*--skip-bad, .*skip_bad: true"):
         read(source)
 
 
 def test_unknown_columns_name_the_known_formats(write):
     with pytest.raises(
-        DataError, match=r"(?s)columns are question, answer\..*--columns prompt=question --columns completi"
+        DataError,
+        match=r"(?s)question, answer\..*--columns prompt=question --columns completion=answer, "
+        r"or in a recipe's stage columns: \{prompt: question, completion: answer\}\.",
     ):
         read(write({"question": "x", "answer": "y"}))
     with pytest.raises(
@@ -302,6 +304,13 @@ def test_no_row_can_be_read(write, tmp_path):
         read(tmp_path / "a.jsonl", skip_bad=True)
 
 
+@pytest.mark.parametrize("reader", [read_comparisons, read_demonstrations, read_prompts])
+def test_that_all_rows_are_bad_is_said(write, reader):
+    source = write(*[{"prompt": "", "responses": ["a", "b"], "scores": [1, 2]}] * 2)
+    with pytest.raises(DataError, match=r"not one usable row: all 2 are bad as grades\. The first, .*line 1: prompt"):
+        reader(source, skip_bad=True)
+
+
 def test_a_row_of_a_megabyte_is_read(write):
     data = read(write({"prompt": "x", "completion": "a" * 2**20}))
     assert len(data.records[0].response) == 2**20
@@ -320,7 +329,8 @@ def test_grades_become_pairs_of_one_annotator_with_margins(write):
         {"prompt": "Coffee", "responses": ["a"], "scores": [9], "annotator": "ann-2"},
     )
     found = [(c.chosen, c.rejected, c.probability, c.margin) for c in read_comparisons(source)]
-    assert found == [("b", "c", 0.5, 0.0), ("b", "a", 1.0, 2.0), ("c", "a", 1.0, 2.0)]
+    margin = pytest.approx(2 / (8 / 9) ** 0.5)  # 1, 3 and 3 have variance 8/9
+    assert found == [("b", "c", 0.5, 0.0), ("b", "a", 1.0, margin), ("c", "a", 1.0, margin)]
 
 
 def test_what_a_file_cannot_give_is_said(write):
@@ -330,6 +340,8 @@ def test_what_a_file_cannot_give_is_said(write):
         read_comparisons(write({"prompt": "x", "completion": "y"}))
     with pytest.raises(DataError, match=r"prompt-only rows .*, not responses to imitate.*--columns completion=resp"):
         read_demonstrations(write({"prompt": "x", "response": "y"}))
+    with pytest.raises(DataError, match=r"--columns prompt=THEIR_NAME, .*stage columns: \{prompt: THEIR_NAME\}\."):
+        read(write({"x": "y"}))
     with pytest.raises(DataError, match="without prompts"):
         read_prompts(write({"text": "x"}))
 

@@ -6,7 +6,6 @@ import pytest
 
 from trimtab.evaluation.verdicts import Bars, Verdict, verdicts_on
 
-
 BARS = Bars(group="all", before_below=0.2, after_above=0.7, largest_loss=0.05)
 
 

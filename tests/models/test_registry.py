@@ -15,7 +15,8 @@ from trimtab.errors import ModelError
 from trimtab.models import bundled
 from trimtab.models.bundled import BUNDLED, Wheel, weights_digest
 from trimtab.models.loading import load_policy, load_reward_model
-from trimtab.models.registry import check_folder, fingerprint, locate
+from trimtab.models.registry import base_of, check_folder, fingerprint, locate
+from trimtab.models.scalar_model import BIAS_FILE
 
 
 @pytest.fixture
@@ -25,6 +26,14 @@ def saved(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     tiny_model("llama", vocab_size=len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def adapter_on(base: Path | str, folder: Path) -> Path:
+    """A folder with an adapter's files, which says that it stands on `base`."""
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    save_file({"lora_A.weight": torch.zeros(2)}, folder / "adapter_model.safetensors")
     return folder
 
 
@@ -126,6 +135,42 @@ def test_the_fingerprint_follows_the_content(saved: Path) -> None:
     assert fingerprint(str(saved)) == before
     (saved / "chat_template.jinja").write_text("another")
     assert fingerprint(str(saved)) != before
+
+
+@pytest.mark.parametrize("name", [BIAS_FILE, "modeling_x.py", "vocab.json", "merges.txt", "spiece.model"])
+def test_the_fingerprint_follows_every_file_that_changes_what_a_model_says(saved: Path, name: str) -> None:
+    before = fingerprint(str(saved))
+    (saved / name).write_text("1")
+    added = fingerprint(str(saved))
+    (saved / name).write_text("2")
+    assert len({before, added, fingerprint(str(saved))}) == 3
+
+
+def test_the_fingerprint_of_an_adapter_follows_the_model_it_stands_on(saved: Path, tmp_path: Path) -> None:
+    adapter = adapter_on(saved, tmp_path / "adapter")
+    before = fingerprint(str(adapter))
+    assert fingerprint(str(adapter)) == before
+    tiny_model("llama", 1, vocab_size=50).save_pretrained(saved)
+    assert fingerprint(str(adapter)) != before
+
+
+def test_an_adapter_finds_its_model_beside_it(saved: Path, tmp_path: Path) -> None:
+    adapter = adapter_on(Path("/nowhere") / saved.name, tmp_path / "adapter")
+    assert base_of(adapter) == saved
+
+
+@pytest.mark.parametrize("base", ["/nowhere/adapter", "", "{}"])
+def test_an_adapter_without_its_model_is_told(tmp_path: Path, base: str) -> None:
+    adapter = adapter_on(base.replace("{}", str(tmp_path / "adapter")), tmp_path / "adapter")
+    with pytest.raises(ModelError, match="is an adapter, and the model it stands on is not there"):
+        fingerprint(str(adapter))
+
+
+def test_an_adapter_that_cannot_be_read_is_told(saved: Path, tmp_path: Path) -> None:
+    adapter = adapter_on(saved, tmp_path / "adapter")
+    (adapter / "adapter_config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"adapter_config\.json cannot be read"):
+        fingerprint(str(adapter))
 
 
 def test_the_digest_does_not_depend_on_how_tensors_are_filed(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_prompt_counts_once(tmp_path: Path) -> None:
 
 
 def test_a_check_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="held_out: .*unknown kind 'conains'"):
+    with pytest.raises(DataError, match=r"held_out: .*unknown kind 'conains'"):
         check(tmp_path, held_out=[{"prompt": "Taxi?", "truth": {"word": {"conains": "Travel"}}}])
 
 

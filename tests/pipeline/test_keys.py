@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tests.config.world import RECIPE, write_recipe
 
 from trimtab.config import load_recipe
-from trimtab.errors import ModelError
+from trimtab.errors import DataError, ModelError
 from trimtab.pipeline.keys import content_hash, stage_keys
 
 ALL = {"sft", "reward_model", "policy", "held_out", "report"}
@@ -45,6 +45,9 @@ def path(tmp_path: Path) -> Path:
         ("seed=18", ALL),
         ("seed=17", set()),
         ("reward_model.seed=4", ALL - {"sft"}),
+        ("sft.columns={}", set()),
+        ("sft.columns.prompt=question", ALL),
+        ("held_out.skip_bad=true", {"held_out", "report"}),
         ("policy.kl_coef=0.1", {"policy", "held_out", "report"}),
         ("held_out.models=[policy, sft]", {"held_out", "report"}),
         ("title=Another", {"report"}),
@@ -85,6 +88,23 @@ def test_the_files_in_a_folder_of_data_count_with_their_names(tmp_path: Path) ->
     assert content_hash(str(tmp_path)) == before
 
 
+def test_what_is_not_read_of_a_folder_of_data_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("1")
+    before = content_hash(str(tmp_path))
+    (tmp_path / "README.md").write_text("not data")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "b.jsonl").write_text("2")
+    assert content_hash(str(tmp_path)) == before
+    (tmp_path / "b.jsonl").write_text("2")
+    assert content_hash(str(tmp_path)) != before
+
+
+def test_a_folder_without_data_is_told(path: Path) -> None:
+    (path.parent / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no data file"):
+        keys(path, f"sft.data={path.parent / 'empty'}/")
+
+
 def test_the_weights_of_a_model_folder_count(path: Path) -> None:
     model = path.parent / "model"
     model.mkdir()
@@ -98,3 +118,13 @@ def test_the_weights_of_a_model_folder_count(path: Path) -> None:
 def test_a_model_there_is_none_of_is_told_with_its_place(path: Path) -> None:
     with pytest.raises(ModelError, match=r"stages\.policy\.model: no model is called 'sftt'.*did you mean sft\?"):
         keys(path, "policy.model=sftt")
+
+
+def test_a_model_that_was_cut_short_is_told_with_its_place_and_file(path: Path) -> None:
+    model = path.parent / "model"
+    model.mkdir()
+    save_file({"weight": torch.zeros(100)}, model / "model.safetensors")
+    whole = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(whole[:-8])
+    with pytest.raises(ModelError, match=r"stages\.sft\.model: .*model\.safetensors cannot be read.*fetch or make it"):
+        keys(path, f"sft.model={model}/")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trimtab.algorithms.kl import k3
-from trimtab.algorithms.masked import masked_sum, masked_variance
+from trimtab.algorithms.masked import masked_mean, masked_sum, masked_variance
 from trimtab.algorithms.output import LossOutput, over_tokens, share
 from trimtab.algorithms.shapes import require_same_shape
 
@@ -102,6 +102,20 @@ def clipped_value_loss(
         "value/clip_fraction": over_tokens((clipped > plain).to(values.dtype), mask),
     }
     return LossOutput(share(masked_sum(losses, mask), normalizer), metrics)
+
+
+@torch.no_grad()
+def affine_fit(values: Tensor, targets: Tensor, mask: Tensor) -> tuple[float, float]:
+    """Gain and bias such that gain * values + bias is nearest to targets over real tokens, by least squares.
+
+    Shapes: all `[R, T]`. With it, explained variance is never below 0. Values that do not vary have gain 0.
+    """
+    values, targets = torch.where(mask, values, 0.0), torch.where(mask, targets, 0.0)
+    mean_value, mean_target = masked_mean(values, mask), masked_mean(targets, mask)
+    covariance = masked_mean((values - mean_value) * (targets - mean_target), mask)
+    variance = masked_variance(values, mask)
+    gain = torch.where(variance > _LEAST_VARIANCE, covariance / variance.clamp(min=_LEAST_VARIANCE), 0.0)
+    return gain.item(), (mean_target - gain * mean_value).item()
 
 
 @torch.no_grad()

@@ -43,7 +43,8 @@ def check_command(
     data = read(file, skip_bad=True, columns=_renames(columns or []))
     report = check(data, _template(model))
     if as_json:
-        typer.echo(json.dumps(_as_json(report), ensure_ascii=False, indent=2))
+        text = json.dumps(_as_json(report), ensure_ascii=False, indent=2)
+        typer.echo(text.encode("utf-8", "backslashreplace").decode())  # half a surrogate pair, as JSON writes it
     else:
         _show(report)
     if report.bad and not skip_bad:
@@ -78,12 +79,11 @@ def _as_json(report: Report) -> dict[str, Any]:
 
 def _show(report: Report) -> None:
     from rich.console import Console
-    from rich.markup import escape
 
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{escape(report.source)}[/]")
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
+    console.print(f"[bold]{_safe(report.source)}[/]")
     console.print(f"format     {report.format} ({report.kind})")
-    console.print(f"columns    {escape(', '.join(report.columns))}")
+    console.print(f"columns    {_safe(', '.join(report.columns))}")
     console.print(
         f"rows       {report.rows}, of these {len({bad.place for bad in report.bad})} bad; {report.records} records, "
         f"{report.distinct_prompts} different prompts"
@@ -92,7 +92,7 @@ def _show(report: Report) -> None:
     _show_places(console, "Rows that repeat an earlier row", report.duplicates)
     _show_places(console, "Comparisons that contradict an earlier one", report.contradictions)
     for place, length in report.long_rows[:_LISTED]:
-        console.print(f"[yellow]Very long row[/] {escape(str(place))}: {length:,} characters")
+        console.print(f"[yellow]Very long row[/] {_safe(str(place))}: {length:,} characters")
     for example in report.examples:
         _show_example(console, example)
     _show_bad(console, report)
@@ -122,13 +122,24 @@ def _show_places(console: Console, title: str, found: list[tuple[Place, Place]])
 def _show_example(console: Console, example: Example) -> None:
     from rich.text import Text
 
+    from trimtab.cli.wrap import printable
+
     supervised = "".join(text for text, trained in example.pieces if trained)
     before = "".join(text for text, trained in example.pieces if not trained)
     console.print(f"\n[bold]First example, {example.title}[/]; the loss sees only what is between ⟦ and ⟧")
-    shown = Text(_shortened(before), style="dim")
+    shown = Text(printable(_shortened(before)), style="dim")
     if supervised:
-        shown.append(f"⟦{_shortened(supervised)}⟧", style="bold green not dim")
+        shown.append(f"⟦{printable(_shortened(supervised))}⟧", style="bold green not dim")
     console.print(shown)
+
+
+def _safe(text: str) -> str:
+    """Text from data, for a console that reads markup."""
+    from rich.markup import escape
+
+    from trimtab.cli.wrap import printable
+
+    return escape(printable(text))
 
 
 def _shortened(text: str) -> str:
@@ -139,12 +150,10 @@ def _shortened(text: str) -> str:
 
 
 def _show_bad(console: Console, report: Report) -> None:
-    from rich.markup import escape
-
     if not report.bad:
         console.print("\n[green]Every row can be read.[/]")
         return
     console.print(f"\n[bold red]Bad rows: {len(report.bad)}[/]")
     for bad in report.bad:
-        console.print(f"  {escape(str(bad))}")
+        console.print(f"  {_safe(str(bad))}")
     console.print("Mend these rows, or leave them out: --skip-bad, in a recipe's stage skip_bad: true.")

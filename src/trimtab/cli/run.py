@@ -35,7 +35,7 @@ def run_command(
     settle_libraries()
     loaded = load_recipe(recipe, overrides or ())
     folder = store or default_store(loaded)
-    command = _command(recipe, overrides or (), store, until)
+    command = command_line(recipe, overrides or (), store, until)
     with reporter_for(as_json) as reporter, stop_on_signals(reporter.say) as stop:
         try:
             finished = run(loaded, folder, until=until, command=command, reporter=reporter, stop=stop)
@@ -47,7 +47,7 @@ def run_command(
         _show(finished)
 
 
-def _command(recipe: Path, overrides: Sequence[str], store: Path | None, until: str | None) -> str:
+def command_line(recipe: Path, overrides: Sequence[str], store: Path | None, until: str | None = None) -> str:
     """The command as it was given, for the report and for going on."""
     options = ["--store", str(store)] if store else []
     options += ["--until", until] if until else []

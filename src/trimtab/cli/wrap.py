@@ -9,12 +9,12 @@ from rich.cells import cell_len
 
 
 def printable(text: str) -> str:
-    """Text that cannot steer a terminal: control characters other than the line's end are shown as a mark."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if _steers(character) else character for character in text)
+    """Text for a terminal: control characters other than the line's end, and what is no character, become a mark."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_unfit(character) else character for character in text)
 
 
-def _steers(character: str) -> bool:
-    return unicodedata.category(character) == "Cc" and character not in "\n\t"
+def _is_unfit(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
 
 
 class WordWrap:

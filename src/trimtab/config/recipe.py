@@ -94,7 +94,7 @@ def check_references(stages: Mapping[str, StageConfig]) -> list[str]:
                 problems.append(f"{where}: there is no stage {value!r}{nearest(value, stages)}")
         if isinstance(stage, EvaluationStage) and BASE in stage.models:
             problems.append(
-                f"stages.{name}.models: in an evaluation {BASE} is the model before training; give that stage another name"
+                f"stages.{name}.models: in an evaluation, {BASE} is the model before training; rename that stage"
             )
     return problems
 

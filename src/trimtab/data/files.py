@@ -259,7 +259,7 @@ def _hub_rows(source: str) -> Iterator[Row]:
         raise DataError(f"{source}: reading from the hub needs datasets: pip install 'trimtab[datasets]'.") from error
     try:
         rows = load_dataset(name, config, split=split)
-    except (OSError, ValueError) as error:  # not reachable, not found, no such split: datasets raises these kinds
+    except (OSError, ValueError, RuntimeError) as error:  # not reachable, not found, no such split, code of its own
         raise DataError(
             f"{source} could not be loaded: {error}. Without a network, fetch it on another machine, write it with "
             "dataset.to_json('data.jsonl') and give that file here. With one, check the name, the split and the config."

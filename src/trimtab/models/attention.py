@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -43,7 +42,7 @@ def row_attention(
     groups = heads // key.shape[1]
     grouped = (query * scaling).reshape(batch, key.shape[1], groups * length, width)
     scores = (grouped @ key.transpose(2, 3)).view(batch, -1, groups, length, key.shape[2])
-    weights = (scores + attention_mask[:, :, None]).softmax(-1, dtype=torch.float32).to(value.dtype)
+    weights = (scores + attention_mask[:, :, None]).softmax(-1)  # float32 inside, whatever the dtype
     attended = weights.view(batch, -1, groups * length, key.shape[2]) @ value
     return attended.view(batch, heads, length, width).transpose(1, 2), None
 

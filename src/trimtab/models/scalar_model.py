@@ -80,9 +80,13 @@ class ScalarModel:
         """Rescale the head so that scores that had this mean and deviation get mean 0 and deviation 1."""
         if not std > 0:
             raise ModelError("the reward model gives every response the same score, so it cannot be normalised")
+        self.rescale(1 / std, -mean / std)
+
+    def rescale(self, gain: float, bias: float) -> None:
+        """Make the head say gain * (what it said) + bias."""
         with torch.no_grad():
-            self.head.weight /= std
-            self.head.bias.sub_(mean).div_(std)
+            self.head.weight *= gain
+            self.head.bias.mul_(gain).add_(bias)
 
     def copy(self, adapter: str, **fresh: Any) -> ScalarModel:
         """A second model that starts equal to this one and learns in an adapter of its own, on the same trunk.

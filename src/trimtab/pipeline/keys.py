@@ -47,8 +47,8 @@ def content_hash(path: str) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for file in data_files(Path(path)):
-        digest.update(f"{file.name}\0{content_hash(str(file))}\n".encode())
+    for one in data_files(Path(path)):
+        digest.update(f"{one.name}\0{content_hash(str(one))}\n".encode())
     return digest.hexdigest()
 
 

@@ -133,7 +133,7 @@ def _load_reward_model(config: PPOStage, inputs: Inputs, policy: Policy, context
     """The reward model, on the policy's own trunk when both are adapters on the same model."""
     device, dtype = hardware(context.runtime)
     folder = Path(source(inputs, config.reward_model))
-    _check_same_tokens(load_tokenizer(str(folder)), policy)
+    check_same_tokens(load_tokenizer(str(folder)), policy)
     start = locate(source(inputs, config.model))
     shares = policy.adapter is not None and is_adapter(folder) and base_of(folder).resolve() == start.resolve()
     return load_reward_model(
@@ -145,7 +145,7 @@ def _load_reward_model(config: PPOStage, inputs: Inputs, policy: Policy, context
     )
 
 
-def _check_same_tokens(tokenizer: PreTrainedTokenizerBase, policy: Policy) -> None:
+def check_same_tokens(tokenizer: PreTrainedTokenizerBase, policy: Policy) -> None:
     """A reward model reads the very tokens the policy drew, so both must mean the same by them."""
     theirs, ours = ChatTemplate(tokenizer), policy.template
     probe = Prompt((Message("user", "What is this worth, 12.50 EUR?"),))

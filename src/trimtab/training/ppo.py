@@ -18,6 +18,7 @@ from trimtab.algorithms.kl import adapt_kl_coef, k1
 from trimtab.algorithms.masked import masked_mean, masked_sum, whiten
 from trimtab.algorithms.output import LossOutput, Metrics, merge, reduce
 from trimtab.algorithms.ppo import (
+    affine_fit,
     clipped_policy_loss,
     clipped_value_loss,
     explained_variance,
@@ -129,7 +130,11 @@ def train_ppo(
         )
         rollout_seconds = time.perf_counter() - began
 
-        # 3 KL-shaped rewards, 4 advantages.
+        # 3 KL-shaped rewards, 4 advantages. A value model fresh from the reward model is put on the scale of returns.
+        if step == 0:
+            fit_value_head(
+                rollout, value_model, s, kl_coef=kl_coef, pad_id=policy.template.pad_id, max_tokens=max_tokens
+            )
         experience = estimate(
             rollout, value_model, s, kl_coef=kl_coef, pad_id=policy.template.pad_id, max_tokens=max_tokens
         )
@@ -168,6 +173,30 @@ def estimate(
     rollout: Rollout, value_model: ScalarModel, s: PPOSettings, *, kl_coef: float, pad_id: int, max_tokens: int
 ) -> Experience:
     """Values, KL-shaped rewards, advantages and returns of a rollout."""
+    values, mask = values_of(rollout, value_model, pad_id=pad_id, max_tokens=max_tokens), rollout.mask
+    rewards = shaped_rewards(rollout, s, kl_coef=kl_coef)
+    advantages, returns = gae(rewards, values, mask, gamma=s.gamma, gae_lambda=s.gae_lambda)
+    if s.whiten_advantages:
+        advantages = whiten(advantages, mask)
+    return Experience(rollout, values, advantages, returns, rewards)
+
+
+def fit_value_head(
+    rollout: Rollout, value_model: ScalarModel, s: PPOSettings, *, kl_coef: float, pad_id: int, max_tokens: int
+) -> None:
+    """Rescale the value head to fit the returns of a rollout best, trunk and direction left as the reward model's.
+
+    A reward model has learnt to read whole responses. In the middle of one its number is far from the return, and until
+    the value model has unlearnt that, advantages are mostly its error.
+    """
+    values = values_of(rollout, value_model, pad_id=pad_id, max_tokens=max_tokens)
+    rewards = shaped_rewards(rollout, s, kl_coef=kl_coef)
+    returns, _ = gae(rewards, torch.zeros_like(values), rollout.mask, gamma=s.gamma, gae_lambda=1.0)
+    value_model.rescale(*affine_fit(values, returns, rollout.mask))
+
+
+def values_of(rollout: Rollout, value_model: ScalarModel, *, pad_id: int, max_tokens: int) -> Tensor:
+    """The value model's values of a rollout, `[R, T]`."""
     (values,) = over_rows(
         rollout.rows,
         lambda batch: (value_model.values(batch),),
@@ -175,15 +204,14 @@ def estimate(
         pad_id=pad_id,
         device=rollout.mask.device,
     )
-    mask = rollout.mask
+    return values
+
+
+def shaped_rewards(rollout: Rollout, s: PPOSettings, *, kl_coef: float) -> Tensor:
+    """A rollout's scores, less the penalty of those that did not end, with the KL penalty at every token, `[R, T]`."""
     scores = rollout.scores - s.missing_eos_penalty * (~rollout.finished)
-    rewards = kl_shaped_rewards(scores, rollout.logprobs, rollout.ref_logprobs, mask, kl_coef=kl_coef)
-    if s.whiten_rewards:
-        rewards = whiten(rewards, mask, shift_mean=False)
-    advantages, returns = gae(rewards, values, mask, gamma=s.gamma, gae_lambda=s.gae_lambda)
-    if s.whiten_advantages:
-        advantages = whiten(advantages, mask)
-    return Experience(rollout, values, advantages, returns, rewards)
+    rewards = kl_shaped_rewards(scores, rollout.logprobs, rollout.ref_logprobs, rollout.mask, kl_coef=kl_coef)
+    return whiten(rewards, rollout.mask, shift_mean=False) if s.whiten_rewards else rewards
 
 
 def minibatches(rollout: Rollout, minibatch_size: int | None, seed: int) -> list[list[int]]:
