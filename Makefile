@@ -14,16 +14,16 @@ demo: $(VENV)/.core  ## Steer a real model from demonstrations to PPO, and repor
 	$(BIN)/trimtab run recipes/demo.yaml
 
 test: $(VENV)/.test  ## The fast suite
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not slow"
+	GOMP_SPINCOUNT=5000 $(BIN)/python -m pytest -m "not slow"
 
 test-all: $(VENV)/.test  ## Everything, the slow tests on the real model too
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+	GOMP_SPINCOUNT=5000 $(BIN)/python -m pytest
 
 check: $(VENV)/.dev  ## Style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/test_architecture.py
+	GOMP_SPINCOUNT=5000 $(BIN)/python -m pytest tests/test_architecture.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -300,8 +300,24 @@ def check_first_gradients(folder: Path, adapter: bool) -> None:
     loss = -(experience.advantages * plain).sum() / mask.sum()
     assert_same_gradients([policy_gradients], [gradients(loss, world.policy.trainable_parameters())])
 
+    fit_by_hand(world, experience)
     loss = ((plain_values(world, rows) - experience.returns) ** 2).sum() / 2 / mask.sum()
     assert_same_gradients([value_gradients], [gradients(loss, world.value_model.trainable_parameters())])
+
+
+def fit_by_hand(world: World, experience: Experience) -> None:
+    """What the first step does to the value head: least squares, by a solver, of discounted returns on its values."""
+    mask, gamma = experience.rollout.mask, SETTINGS.gamma
+    returns = [
+        [sum(gamma**k * reward for k, reward in enumerate(row[t:n])) for t in range(n)]
+        for row, n in zip(experience.rewards.tolist(), mask.sum(1).tolist(), strict=True)
+    ]
+    with torch.no_grad():
+        values = plain_values(world, experience.rollout.rows)[mask].double()
+        targets = torch.tensor([value for row in returns for value in row], dtype=torch.float64)
+        gain, bias = torch.linalg.lstsq(torch.stack([values, torch.ones_like(values)], 1), targets).solution.tolist()
+        world.value_model.head.weight *= gain
+        world.value_model.head.bias.mul_(gain).add_(bias)
 
 
 def gradients(loss: Tensor, parameters: dict[str, nn.Parameter]) -> Gradients:
@@ -384,7 +400,7 @@ def test_the_kl_coefficient_follows_the_kl(tmp_path: Path) -> None:
 def test_a_score_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     world, run = make_world(adapter=False), MemoryRun(tmp_path)
     world.scorer = FunctionScorer(lambda prompt, completion: math.nan if prompt == PROMPTS[2] else 0.0)
-    with pytest.raises(NumericsError, match=r"ppo step \d: the loss is nan on rows"):
+    with pytest.raises(NumericsError, match=r"ppo step \d: a score is not finite on rows \[\d\]"):
         world.train(run, replace(SETTINGS, whiten_rewards=False, whiten_advantages=False), micro_batch_tokens=1)
     (bad,) = json.loads((tmp_path / "bad_batch.json").read_text())
     assert bad["prompt_ids"] == world.policy.template.prompt_ids(PROMPTS[2])

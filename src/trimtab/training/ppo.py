@@ -35,7 +35,7 @@ from trimtab.training.batches import endless_batch, permutation
 from trimtab.training.rollout import Rollout, Scorer, collect, over_rows
 from trimtab.training.run import Run
 from trimtab.training.state import Checkpoint
-from trimtab.training.step import OptimizerSettings, accumulate, learning_rate, make_optimizer, update
+from trimtab.training.step import OptimizerSettings, accumulate, bad_rows, learning_rate, make_optimizer, update
 from trimtab.types import Prompt
 
 
@@ -128,6 +128,7 @@ def train_ppo(
             seed=mix(seed, step, 1),
             max_tokens=max_tokens,
         )
+        check_scores(rollout, f"ppo step {step + 1}", run)
         rollout_seconds = time.perf_counter() - began
 
         # 3 KL-shaped rewards, 4 advantages. A value model fresh from the reward model is put on the scale of returns.
@@ -167,6 +168,14 @@ def train_ppo(
         run.log({"step": step + 1, **numbers})
         run.progress("ppo", step + 1, s.num_steps, score=numbers["score/mean"], kl=numbers["kl/ref"])
         checkpoint.step_done(step + 1, s.num_steps, {"kl_coef": kl_coef})
+
+
+def check_scores(rollout: Rollout, where: str, run: Run) -> None:
+    """Raise `NumericsError` naming the rows of a rollout that have a score which is not finite."""
+    finite = torch.isfinite(rollout.scores)
+    if not finite.all():
+        bad = [i for i, piece in enumerate(response_slices(rollout.rows)) if not finite[piece].all()]
+        raise bad_rows(rollout.rows, bad, "a score is not finite", where, run.state / "bad_batch.json")
 
 
 def estimate(

@@ -69,7 +69,7 @@ def accumulate(
     for indices in micro_batches(rows, max_tokens=max_tokens):
         output = loss_of(indices)
         if not torch.isfinite(output.loss):
-            raise NumericsError(_report(rows, indices, f"the loss is {output.loss.item()}", where, dump))
+            raise bad_rows(rows, indices, f"the loss is {output.loss.item()}", where, dump)
         output.loss.backward()
         merged = merge(merged, output.metrics)
     return merged
@@ -103,12 +103,13 @@ def update(
     return norm
 
 
-def _report(rows: Sequence[TokenRow], indices: list[int], what: str, where: str, dump: Path) -> str:
+def bad_rows(rows: Sequence[TokenRow], indices: list[int], what: str, where: str, dump: Path) -> NumericsError:
+    """The error to raise for rows with a number that is not finite. The rows are written to `dump`."""
     dump.parent.mkdir(parents=True, exist_ok=True)
     dump.write_text(
         json.dumps([{"index": i, "prompt_ids": rows[i].prompt_ids, "responses": rows[i].responses} for i in indices])
     )
-    return (
+    return NumericsError(
         f"{where}: {what} on rows {indices} of the batch. They are written to {dump}. "
         "Look at them; a lower learning_rate or precision fp32 may mend it"
     )
