@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -153,6 +154,7 @@ class _Work:
                 raise
             raise explained from error
         shutil.rmtree(state, ignore_errors=True)
+        gc.collect()  # models hold themselves in cycles; the next stage needs their memory
         self.reporter.finished(artifact)
         return artifact
 
