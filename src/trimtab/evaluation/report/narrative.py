@@ -58,6 +58,8 @@ def _sft(stage: StageRecord) -> list[str]:
     if examples is not None:
         size = f" ({tokens:,} tokens of answers; a token is a word or a piece of one)" if tokens else ""
         times = f", {_times(epochs)}" if epochs else ""
+        if stage.config.get("max_steps"):
+            times = f", {_times(epochs)} at most" if epochs else ""
         read = f"It read {_count(examples, 'example')}{size}{times}, in {_count(len(stage.metrics), 'step')}."
     return [read, _change(stage, "sft/loss", "Its surprise at the example answers went from {} to {}.", 2)]
 
@@ -66,7 +68,10 @@ def _reward_model(stage: StageRecord) -> list[str]:
     comparisons = stage.summary.get("comparisons")
     learnt = ""
     if comparisons is not None:
-        learnt = f"It learnt from {_count(comparisons, 'comparison')} in {_count(len(stage.metrics), 'step')}."
+        steps = _count(len(stage.metrics), "step")
+        learnt = f"It learnt from {_count(comparisons, 'comparison')} in {steps}."
+        if stage.config.get("max_steps"):
+            learnt = f"It had {_count(comparisons, 'comparison')} to learn from and was stopped after {steps}."
     accuracy = _ends(stage, "reward_model/accuracy")
     fits = ""
     if accuracy:
