@@ -4,6 +4,7 @@ import math
 import random
 from typing import Any
 
+import krippendorff
 import pytest
 
 from trimtab.evaluation.agreement import (
@@ -55,7 +56,6 @@ def test_krippendorff_alpha_on_ranks() -> None:
 @pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
 @pytest.mark.parametrize("seed", range(3))
 def test_krippendorff_alpha_against_the_package(level: Level, seed: int) -> None:
-    krippendorff = pytest.importorskip("krippendorff")
     rng = random.Random(seed)
     units: list[list[Any]] = []
     for _ in range(25):

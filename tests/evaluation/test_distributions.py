@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from scipy import stats
 
 from trimtab.evaluation.distributions import chi_square_tail, normal_quantile, sign_test, t_quantile
 
@@ -40,7 +41,6 @@ def test_t_quantile_is_continuous_where_the_method_changes_and_ends_at_the_norma
 
 
 def test_t_quantile_against_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats")
     for degrees in (1, 2, 3, 7, 8, 50, 299, 300, 5000):
         assert t_quantile(0.95, degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-9)
 
