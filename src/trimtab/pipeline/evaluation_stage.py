@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.config import EvaluationStage
+from trimtab.config.recipe import BASE
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import Interrupted, RecipeError
 from trimtab.evaluation.outputs import ModelOutputs
@@ -28,7 +29,6 @@ from trimtab.pipeline.resolve import Inputs, hardware, source
 from trimtab.training.encoding import check_prompts
 from trimtab.types import Comparison, Completion, Prompt
 
-BASE = "base"
 TOKENS_AT_ONCE = 2048
 
 Groups = list[list[Completion]]
