@@ -13,7 +13,7 @@ from tests.reference import logprobs as reference
 from torch import Tensor
 
 from trimtab.algorithms import logprobs as module
-from trimtab.algorithms.logprobs import entropy, token_logprobs
+from trimtab.algorithms.logprobs import entropy, token_logprobs, token_logprobs_and_entropy
 
 from .cases import assert_equal, few_examples, seeds
 
@@ -63,6 +63,32 @@ def check_entropy(
     logits, _ = random_logits(*sizes, seed)
     result = function(logits, temperature=temperature)
     assert_equal(result, [reference.entropy(row, temperature) for row in logits.tolist()])
+
+
+def first_of_both(*arguments: Tensor, temperature: float) -> Tensor:
+    return token_logprobs_and_entropy(*arguments, temperature=temperature)[0]
+
+
+def second_of_both(logits: Tensor, temperature: float) -> Tensor:
+    targets = torch.zeros(len(logits), dtype=torch.long)
+    return token_logprobs_and_entropy(logits, targets, temperature=temperature)[1]
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, 1000])
+def test_both_at_once_against_loops(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With gradients for the log-probabilities, and an entropy that is not in the way of them."""
+    monkeypatch.setattr(module, "_CPU_ELEMENTS", 5 * rows_at_once)
+    check_logprobs(first_of_both)
+    check_entropy(second_of_both)
+    logits, targets = random_logits(7, 5, 0)
+    assert not token_logprobs_and_entropy(logits.requires_grad_(), targets)[1].requires_grad
+
+
+def test_both_at_once_beside_impossible_tokens() -> None:
+    logits = torch.tensor([[0.0, -math.inf, -math.inf], [0.0, 0.0, -math.inf]])
+    logprobs, entropies = token_logprobs_and_entropy(logits, torch.tensor([0, 1]))
+    assert_equal(logprobs, [0.0, math.log(1 / 2)])
+    assert_equal(entropies, [0.0, math.log(2)])
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 3, 1000])

@@ -86,7 +86,7 @@ def test_gradients_equal_those_of_separate_forwards(
     """Every token with a random weight, so that no two may be exchanged. In float64, except where the models themselves
     compute in float32 (their norms), so that little hides in rounding."""
     if tokens_at_once is not None:
-        monkeypatch.setattr(policy_module, "TOKENS_PER_HEAD_CHUNK", tokens_at_once)
+        monkeypatch.setattr(policy_module, "LOGITS_AT_ONCE", tokens_at_once * SHAPE["vocab_size"])
     model, rows = tiny_model(family).double(), random_rows(seed=3)
     policy = bare(model)
     check_gradients(policy, model, rows, temperature=0.7)
@@ -97,7 +97,7 @@ def test_gradients_of_an_adapter_equal_those_of_separate_forwards(
     monkeypatch: pytest.MonkeyPatch, tokens_at_once: int | None
 ) -> None:
     if tokens_at_once is not None:
-        monkeypatch.setattr(policy_module, "TOKENS_PER_HEAD_CHUNK", tokens_at_once)
+        monkeypatch.setattr(policy_module, "LOGITS_AT_ONCE", tokens_at_once * SHAPE["vocab_size"])
     policy = tiny_policy(adapter=True)
     stir(policy.trunk, "policy")
     policy.model.double()
@@ -126,7 +126,7 @@ def test_the_head_sees_no_more_tokens_at_once_than_a_chunk(monkeypatch: pytest.M
         sizes.append(len(states))
         return whole(states, *rest)
 
-    monkeypatch.setattr(policy_module, "TOKENS_PER_HEAD_CHUNK", 4)
+    monkeypatch.setattr(policy_module, "LOGITS_AT_ONCE", 4 * SHAPE["vocab_size"])
     monkeypatch.setattr(policy_module, "head_logits", counting)
     batch = lay_out([TokenRow((5, 6), ((7, 8, 9, 10, 11), (12, 13, 14, 15)))], pad_id=0)
     logprobs = bare(tiny_model("llama")).logprobs(batch, train=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from trimtab.algorithms.masked import masked_sum
+from trimtab.algorithms.output import LossOutput, over_tokens, share
 from trimtab.algorithms.shapes import require_same_shape
 
 _MAX_ERROR = 0.2
@@ -30,6 +32,19 @@ def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """r - 1 - log r: never negative, and unbiased."""
     log_ratio = -k1(logprobs, ref_logprobs)
     return torch.expm1(log_ratio) - log_ratio
+
+
+def kl_loss(
+    logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, *, weights: Tensor | None = None, normalizer: float
+) -> LossOutput:
+    """Sum over tokens of w k3, over the normalizer: KL as a term of the loss, through which gradients flow.
+
+    Shapes: all `[R, T]`; `weights` w (default 1) and `normalizer` as in the policy loss beside it. Metrics: kl/loss,
+    the plain mean of k3, nats a token. Source: Shao et al. 2024 (GRPO), equations 3 and 4.
+    """
+    estimates = k3(torch.where(mask, logprobs, 0.0), torch.where(mask, ref_logprobs, 0.0))
+    total = masked_sum(estimates if weights is None else weights * estimates, mask)
+    return LossOutput(share(total, normalizer), {"kl/loss": over_tokens(estimates, mask)})
 
 
 def adapt_kl_coef(kl_coef: float, kl: float, *, target: float, horizon: float, num_steps: int) -> float:

@@ -1,6 +1,6 @@
 """Log-probabilities and entropy of vocabulary logits, the largest tensors there are.
 
-Both work through a few rows at a time, so besides the logits themselves (and, going back, their gradient) nothing of
+All work through a few rows at a time, so besides the logits themselves (and, going back, their gradient) nothing of
 that size exists; on a CPU the rows at hand stay in the cache.
 """
 
@@ -26,13 +26,19 @@ def token_logprobs(logits: Tensor, targets: Tensor, *, temperature: float = 1.0)
     Units: nats, float32 (float64 for float64 logits), whatever the precision of the logits.
     Errors: `ValueError` for shapes that do not fit or a temperature that is not positive.
     """
-    _check_temperature(temperature)
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"logits {list(logits.shape)} need targets {list(logits.shape[:-1])}, not {list(targets.shape)}"
-        )
-    flat = _TokenLogprobs.apply(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), temperature)
+    _check(logits, targets, temperature)
+    flat, _ = _TokenLogprobs.apply(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), temperature, False)
     return flat.view(targets.shape)
+
+
+def token_logprobs_and_entropy(logits: Tensor, targets: Tensor, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """`token_logprobs`, and the entropy of each distribution for little more; entropies carry no gradient.
+
+    Shapes, units and errors as in `token_logprobs`; both results are `[...]`.
+    """
+    _check(logits, targets, temperature)
+    flat, entropies = _TokenLogprobs.apply(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), temperature, True)
+    return flat.view(targets.shape), entropies.view(targets.shape)
 
 
 def entropy(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -47,28 +53,40 @@ class _TokenLogprobs(torch.autograd.Function):
     """d log p(y) / d logits = (onehot(y) - p) / temperature, with p recomputed from the logits and their logsumexp."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
-        dtype = _working_dtype(logits)
-        logprobs = torch.empty(targets.shape, dtype=dtype, device=logits.device)
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, temperature: float, with_entropy: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        logprobs = torch.empty(targets.shape, dtype=_working_dtype(logits), device=logits.device)
         normalizers = torch.empty_like(logprobs)
+        entropies = torch.empty_like(logprobs) if with_entropy else None
         for rows in _row_slices(logits):
             scaled = _scaled(logits[rows], temperature)
-            normalizers[rows] = scaled.logsumexp(-1)
-            logprobs[rows] = scaled.gather(-1, targets[rows, None]).squeeze(-1) - normalizers[rows]
+            largest = scaled.amax(-1, keepdim=True)
+            below = scaled - largest
+            chosen = below.gather(-1, targets[rows, None]).squeeze(-1)
+            weights = below.exp()
+            total = weights.sum(-1)
+            logprobs[rows] = chosen - total.log()
+            normalizers[rows] = largest.squeeze(-1) + total.log()
+            if entropies is not None:  # 0 log 0 = 0: a weight of 0 must not meet a logit of -inf
+                below.clamp_(min=torch.finfo(below.dtype).min)
+                entropies[rows] = total.log() - torch.linalg.vecdot(weights, below) / total
         ctx.save_for_backward(logits, targets, normalizers)
         ctx.temperature = temperature
-        return logprobs
+        if entropies is not None:
+            ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor, None, None, None]:
         logits, targets, normalizers = ctx.saved_tensors
         grad_logits = torch.empty_like(logits)
         for rows in _row_slices(logits):
             weight = (grad[rows] / ctx.temperature)[:, None]
             probabilities = (_scaled(logits[rows], ctx.temperature) - normalizers[rows, None]).exp_()
             grad_logits[rows] = probabilities.mul_(-weight).scatter_add_(-1, targets[rows, None], weight)
-        return grad_logits, None, None
+        return grad_logits, None, None, None
 
 
 def _row_entropy(scaled: Tensor) -> Tensor:
@@ -94,6 +112,14 @@ def _rows_at_once(rows: Tensor) -> int:
 def _row_slices(rows: Tensor) -> list[slice]:
     step = _rows_at_once(rows)
     return [slice(start, start + step) for start in range(0, len(rows), step)]
+
+
+def _check(logits: Tensor, targets: Tensor, temperature: float) -> None:
+    _check_temperature(temperature)
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"logits {list(logits.shape)} need targets {list(logits.shape[:-1])}, not {list(targets.shape)}"
+        )
 
 
 def _check_temperature(temperature: float) -> None:

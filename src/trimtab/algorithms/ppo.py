@@ -59,29 +59,39 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, gae_lamb
 
 
 def clipped_policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, *, clip_eps: float, normalizer: float
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    clip_eps: float,
+    weights: Tensor | None = None,
+    normalizer: float,
 ) -> LossOutput:
-    """Sum over tokens of max(-A rho, -A clip(rho, 1 - eps, 1 + eps)), rho = p_policy / p_old; per token of the batch.
+    """Sum over tokens of w max(-A rho, -A clip(rho, 1 - eps, 1 + eps)), rho = p_policy / p_old; over the normalizer.
 
     At p_policy = p_old its gradient is the policy gradient, -A grad log p. Clipping takes the gradient away from tokens
     whose probability has already moved by eps in the direction their advantage asks for.
 
-    Shapes: all `[R, T]`. Metrics: policy/loss, policy/ratio, policy/clip_fraction (tokens whose clipped term is the
+    Shapes: all `[R, T]`. `weights` w (default 1) are constants, for an aggregation or an importance correction.
+    `normalizer`: the number of tokens of the global batch, or of responses where each of them weighs 1. Metrics:
+    policy/loss (weighted mean), policy/ratio, policy/clip_fraction (tokens whose clipped term is the
     larger), policy/approx_kl (k3 estimate of KL(old || policy), nats). Source: Schulman et al. 2017, equation 7.
     """
-    require_same_shape(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask)
+    w = torch.ones_like(logprobs) if weights is None else weights
+    require_same_shape(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask, weights=w)
     logprobs, old_logprobs = torch.where(mask, logprobs, 0.0), torch.where(mask, old_logprobs, 0.0)
     ratio = (logprobs - old_logprobs).exp()
     plain = -advantages * ratio
     clipped = -advantages * ratio.clamp(1 - clip_eps, 1 + clip_eps)
-    losses = torch.maximum(plain, clipped)
+    total = masked_sum(w * torch.maximum(plain, clipped), mask)
     metrics = {
-        "policy/loss": over_tokens(losses, mask),
+        "policy/loss": (total.detach(), masked_sum(w, mask)),
         "policy/ratio": over_tokens(ratio, mask),
         "policy/clip_fraction": over_tokens((clipped > plain).to(ratio.dtype), mask),
         "policy/approx_kl": over_tokens(k3(old_logprobs, logprobs), mask),
     }
-    return LossOutput(share(masked_sum(losses, mask), normalizer), metrics)
+    return LossOutput(share(total, normalizer), metrics)
 
 
 def clipped_value_loss(

@@ -31,20 +31,27 @@ def row_attention(
     """Attention as transformers calls it: `query` `[B, H, L, d]`, `key` and `value` `[B, K, M, d]`, H a multiple of K.
 
     `attention_mask` `[B, 1, L, M]` is added to the scores: 0 where a token sees another, a large negative number
-    elsewhere. Returns `[B, L, H, d]`. Heads that share keys are rows of one product; keys are never expanded.
+    elsewhere. Returns `[B, L, H, d]`.
+    """
+    return attend(query * scaling, key, value, attention_mask).transpose(1, 2), None
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """softmax(query key' + bias) value: `[B, H, L, d]`. Shapes as above, queries already multiplied by their scale.
+
+    Heads that share keys are rows of one product; keys are never expanded.
     """
     batch, heads, length, width = query.shape
     if length > LONGEST_ROW:
-        attended = scaled_dot_product_attention(
-            query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=heads != key.shape[1]
+        return scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, scale=1.0, enable_gqa=heads != key.shape[1]
         )
-        return attended.transpose(1, 2), None
     groups = heads // key.shape[1]
-    grouped = (query * scaling).reshape(batch, key.shape[1], groups * length, width)
+    grouped = query.reshape(batch, key.shape[1], groups * length, width)
     scores = (grouped @ key.transpose(2, 3)).view(batch, -1, groups, length, key.shape[2])
-    weights = (scores + attention_mask[:, :, None]).softmax(-1)  # float32 inside, whatever the dtype
+    weights = (scores + bias[:, :, None]).softmax(-1)  # float32 inside, whatever the dtype
     attended = weights.view(batch, -1, groups * length, key.shape[2]) @ value
-    return attended.view(batch, heads, length, width).transpose(1, 2), None
+    return attended.view(batch, heads, length, width)
 
 
 AttentionInterface.register(ROW_ATTENTION, row_attention)

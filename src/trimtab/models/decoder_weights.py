@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from trimtab.models.families import active_adapters, linears_of
 
 NORM_NAMES = (
     "input_layernorm",
@@ -53,15 +55,6 @@ class DecoderWeights:
     head: Tensor
 
 
-def is_readable(model: Any) -> bool:
-    """Whether every linear layer is plain, or plain under plain LoRA, so that its weight can be computed."""
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.bias is not None or not isinstance(decoder.embed_tokens, nn.Embedding):
-        return False
-    linears = [linear for layer in decoder.layers for parts in _parts(layer) for linear in parts]
-    return all(type(linear) is nn.Linear or _is_plain_lora(linear) for linear in linears)
-
-
 def allocate(model: Any, dtype: torch.dtype) -> DecoderWeights:
     """Empty weights of the right shapes, on the model's device."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
@@ -85,7 +78,7 @@ def read_into(weights: DecoderWeights, model: Any, *, norm_offset: float) -> Non
     _read_norm(weights.norm, decoder.norm, norm_offset)
     for own, layer in zip(weights.layers, decoder.layers, strict=True):
         projections = (own.qkv, own.out, own.gate_up, own.down)
-        for projection, linears in zip(projections, _parts(layer), strict=True):
+        for projection, linears in zip(projections, linears_of(layer), strict=True):
             _read_projection(projection, linears)
         for name, scale in own.norms.items():
             _read_norm(scale, getattr(layer, name), norm_offset)
@@ -96,23 +89,13 @@ def read_into(weights: DecoderWeights, model: Any, *, norm_offset: float) -> Non
             own.head_norm[-num_keys:] = attention.k_norm.weight.float()[:, None] + norm_offset
 
 
-def _parts(layer: Any) -> tuple[list[Any], ...]:
-    attention, mlp = layer.self_attn, layer.mlp
-    return (
-        [attention.q_proj, attention.k_proj, attention.v_proj],
-        [attention.o_proj],
-        [mlp.gate_proj, mlp.up_proj],
-        [mlp.down_proj],
-    )
-
-
 def _allocate_layer(layer: Any, dtype: torch.dtype) -> LayerWeights:
     attention = layer.self_attn
     head_norm = None
     if hasattr(attention, "q_norm"):
         num_heads = (attention.q_proj.out_features + attention.k_proj.out_features) // attention.head_dim
         head_norm = torch.empty(num_heads, attention.head_dim, 1, device=attention.q_norm.weight.device)
-    qkv, out, gate_up, down = (_allocate_projection(linears, dtype) for linears in _parts(layer))
+    qkv, out, gate_up, down = (_allocate_projection(linears, dtype) for linears in linears_of(layer))
     norms = {name: _empty_norm(getattr(layer, name)) for name in NORM_NAMES if hasattr(layer, name)}
     return LayerWeights(qkv, out, gate_up, down, norms, head_norm)
 
@@ -143,7 +126,7 @@ def _read_projection(projection: Projection, linears: Sequence[Any]) -> None:
 
 def _effective_weight(linear: Any) -> Tensor:
     """W, or W + scale B A summed over the active adapters (Hu et al. 2021, equation 3)."""
-    adapters = _active_adapters(linear)
+    adapters = active_adapters(linear)
     if not adapters:
         return linear.weight
     weight = linear.weight.float()
@@ -151,21 +134,3 @@ def _effective_weight(linear: Any) -> Tensor:
         lora_a, lora_b = linear.lora_A[name].weight.float(), linear.lora_B[name].weight.float()
         weight = torch.addmm(weight, lora_b, lora_a, alpha=linear.scaling[name])
     return weight
-
-
-def _active_adapters(linear: Any) -> list[str]:
-    if type(linear) is nn.Linear or linear.disable_adapters or linear.merged:
-        return []
-    return [name for name in linear.active_adapters if name in linear.lora_A]
-
-
-def _is_plain_lora(linear: Any) -> bool:
-    from peft.tuners.lora import Linear
-
-    return (
-        type(linear) is Linear
-        and type(linear.get_base_layer()) is nn.Linear
-        and not linear.lora_variant
-        and not linear.fan_in_fan_out
-        and not any(module.bias is not None for module in linear.lora_B.values())
-    )

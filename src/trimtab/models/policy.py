@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from trimtab.algorithms.logprobs import entropy, token_logprobs
+from trimtab.algorithms.logprobs import token_logprobs, token_logprobs_and_entropy
 from trimtab.data.chat import ChatTemplate
 from trimtab.models.rows import RowBatch
 from trimtab.models.trunk import Trunk
@@ -18,9 +19,10 @@ from trimtab.models.trunk import Trunk
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Vocabulary logits are the largest tensor there is. Past this many tokens at once they are recomputed in the backward
-# pass, chunk by chunk, so that memory is bounded by the chunk.
-TOKENS_PER_HEAD_CHUNK = 4096
+# Vocabulary logits are the largest tensor there is: in bfloat16 98 kB a token for 49,152 words, 524 kB for 262,144.
+# Past this many numbers at once they are recomputed in the backward pass, chunk by chunk, so that memory is bounded by
+# the chunk.
+LOGITS_AT_ONCE = 2**26
 
 Head = tuple[Tensor, Tensor | None]
 """Weight `[V, D]` and bias `[V]` of an LM head."""
@@ -46,14 +48,13 @@ class Policy:
             return response_logprobs(self.trunk.hidden(batch), batch, self.trunk, temperature=temperature)
 
     def logprobs_and_entropy(self, batch: RowBatch, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Log-probabilities as `logprobs`, and the entropy of the distribution each token was drawn from, `[R, T]`."""
-        with torch.no_grad(), self.trunk.using(self.adapter):
+        """Log-probabilities as `logprobs`, and the entropy of the distribution each token was drawn from, `[R, T]`.
+
+        Entropies carry no gradient.
+        """
+        with self.trunk.using(self.adapter):
             hidden = self.trunk.hidden(batch)
-            logprobs = response_logprobs(hidden, batch, self.trunk, temperature=temperature)
-            entropies = torch.cat(
-                [entropy(chunk, temperature=temperature) for chunk in _logit_chunks(hidden, batch, self.trunk)]
-            )
-        return logprobs, _scatter(entropies, batch.mask)
+            return response_logprobs_and_entropy(hidden, batch, self.trunk, temperature=temperature)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """What learning changes: the adapter's parameters, or all of the model's."""
@@ -86,20 +87,40 @@ def response_logprobs(
     The LM head is applied to the states that predict response tokens and to no others. `head` stands in for the
     model's own.
     """
+
+    def read(states: Tensor, targets: Tensor) -> tuple[Tensor]:
+        return (token_logprobs(head_logits(states, trunk, head), targets, temperature=temperature),)
+
+    (logprobs,) = _by_chunks(read, hidden, batch, trunk)
+    return logprobs
+
+
+def response_logprobs_and_entropy(
+    hidden: Tensor, batch: RowBatch, trunk: Trunk, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The same, and the entropy of each distribution, `[R, T]`, from one look at the logits."""
+
+    def read(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return token_logprobs_and_entropy(head_logits(states, trunk), targets, temperature=temperature)
+
+    logprobs, entropies = _by_chunks(read, hidden, batch, trunk)
+    return logprobs, entropies
+
+
+def _by_chunks(
+    read: Callable[[Tensor, Tensor], tuple[Tensor, ...]], hidden: Tensor, batch: RowBatch, trunk: Trunk
+) -> list[Tensor]:
+    """Apply `read` to the states and targets of response tokens, as many at once as memory is meant for."""
     targets = batch.targets[batch.mask]
     states = hidden[batch.predicted_from[batch.mask]]
-
-    def chunk_logprobs(chunk: Tensor, chunk_targets: Tensor) -> Tensor:
-        return token_logprobs(head_logits(chunk, trunk, head), chunk_targets, temperature=temperature)
-
-    chunks = []
-    pieces = zip(states.split(TOKENS_PER_HEAD_CHUNK), targets.split(TOKENS_PER_HEAD_CHUNK), strict=True)
-    for chunk, chunk_targets in pieces:
-        if torch.is_grad_enabled() and len(states) > TOKENS_PER_HEAD_CHUNK:
-            chunks.append(checkpoint(chunk_logprobs, chunk, chunk_targets, use_reentrant=False))
-        else:
-            chunks.append(chunk_logprobs(chunk, chunk_targets))
-    return _scatter(torch.cat(chunks), batch.mask)
+    vocabulary = len(trunk.causal_lm.get_output_embeddings().weight)
+    size = max(LOGITS_AT_ONCE // vocabulary, 1)
+    recompute = torch.is_grad_enabled() and len(states) > size
+    chunks = [
+        checkpoint(read, *chunk, use_reentrant=False) if recompute else read(*chunk)
+        for chunk in zip(states.split(size), targets.split(size), strict=True)
+    ]
+    return [_scatter(torch.cat(parts), batch.mask) for parts in zip(*chunks, strict=True)]
 
 
 def head_logits(states: Tensor, trunk: Trunk, head: Head | None = None) -> Tensor:
@@ -115,11 +136,6 @@ def head_logits(states: Tensor, trunk: Trunk, head: Head | None = None) -> Tenso
     if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
         logits = torch.tanh(logits / cap) * cap
     return logits
-
-
-def _logit_chunks(hidden: Tensor, batch: RowBatch, trunk: Trunk) -> list[Tensor]:
-    states = hidden[batch.predicted_from[batch.mask]]
-    return [head_logits(chunk, trunk) for chunk in states.split(TOKENS_PER_HEAD_CHUNK)]
 
 
 def _scatter(values: Tensor, mask: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from transformers import PreTrainedModel
 
 from trimtab.errors import ModelError
 from trimtab.models.attention import ROW_ATTENTION
+from trimtab.models.families import Family, is_supported
+from trimtab.models.row_forward import RowForward
 from trimtab.models.rows import RowBatch
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -39,6 +41,7 @@ class Trunk:
             model.set_attn_implementation(ROW_ATTENTION)
         self.model: PreTrainedModel | PeftModel = model
         self.compute_dtype = compute_dtype
+        self._row_forward = self._written_out()
         self._active: str | None = None
         self._learning: set[str] = set()
 
@@ -69,6 +72,8 @@ class Trunk:
         With `state`, the base model's parameters are replaced by these tensors for this call (names as in its
         `state_dict`), so that frozen weights need not be copied into a second model.
         """
+        if self._row_forward is not None and self.config._attn_implementation == ROW_ATTENTION:
+            return self._written_out_hidden(self._row_forward, batch, state or {})
         decoder = self.causal_lm.get_decoder()
         inputs = {
             "input_ids": batch.input_ids,
@@ -83,6 +88,21 @@ class Trunk:
                 output = torch.func.functional_call(decoder, dict(state), kwargs=inputs, tie_weights=False)
         return output.last_hidden_state.flatten(0, 1)
 
+    def _written_out_hidden(self, forward: RowForward, batch: RowBatch, state: Mapping[str, Tensor]) -> Tensor:
+        windows = set(forward.family.windows)
+        biases = {window: self._as_attention_bias(batch.attention_mask(window), forward.dtype) for window in windows}
+        inputs = (batch.input_ids, batch.positions, biases)
+        if not state:
+            return forward(*inputs).flatten(0, 1)
+        lent = {f"decoder.{name}": tensor for name, tensor in state.items()}
+        return torch.func.functional_call(forward, lent, inputs, tie_weights=False).flatten(0, 1)
+
+    def _written_out(self) -> RowForward | None:
+        """The forward pass written out, for the families and on the device it is meant for."""
+        if self.device.type != "cpu" or not is_supported(self.model):
+            return None
+        return RowForward(self.causal_lm.get_decoder(), Family.of(self.model), self.compute_dtype)
+
     def _attention_mask(self, batch: RowBatch) -> Tensor | dict[str, Tensor]:
         config = self.config
         window = getattr(config, "sliding_window", None)
@@ -95,11 +115,11 @@ class Trunk:
         uses_window = window is not None and getattr(config, "use_sliding_window", True)
         return self._as_attention_bias(batch.attention_mask(window if uses_window and not layer_types else None))
 
-    def _as_attention_bias(self, allowed: Tensor) -> Tensor:
+    def _as_attention_bias(self, allowed: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Fused attention takes booleans; the others add a number to the scores."""
         if self.config._attn_implementation == "sdpa":
             return allowed
-        dtype = self.compute_dtype
+        dtype = dtype or self.compute_dtype
         return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
     # Adapters -------------------------------------------------------------------------------------------------------
@@ -149,6 +169,7 @@ class Trunk:
                 self.model = get_peft_model(self.model, config, adapter_name=name)
         except ValueError as error:
             raise ModelError(f"{what} does not fit this model: {error}") from error
+        self._row_forward = self._written_out()
 
     def copy_adapter(self, source: str, target: str) -> None:
         """Inject a second adapter with the shape and weights of `source`, which can learn."""
