@@ -14,15 +14,29 @@ from types import ModuleType
 import pytest
 from tests.reference import preference as reference
 
+from trimtab.algorithms.aggregation import token_weights
+from trimtab.algorithms.dpo import dpo_loss, implicit_rewards
 from trimtab.algorithms.group import group_relative_advantages, leave_one_out_advantages
-from trimtab.algorithms.kl import k1, k3
+from trimtab.algorithms.importance import logprob_gap, truncated_importance_weights
+from trimtab.algorithms.kl import k1, k3, kl_loss
 from trimtab.algorithms.logprobs import entropy, token_logprobs
 from trimtab.algorithms.masked import masked_sum, whiten
 from trimtab.algorithms.ppo import clipped_policy_loss, clipped_value_loss, gae, kl_shaped_rewards
 from trimtab.algorithms.preference import bradley_terry_loss, pairwise_ranking_loss, plackett_luce_loss
 from trimtab.algorithms.sft import sft_loss
 
+from .test_dpo import check_dpo, check_implicit_rewards, check_start
+from .test_dpo import check_swap as check_dpo_swap
 from .test_group import check_group_relative, check_leave_one_out
+from .test_grpo import (
+    check_gap,
+    check_importance,
+    check_kl_loss,
+    check_objective,
+    check_token_weights,
+    check_weighted_policy_loss,
+)
+from .test_grpo import check_unbiased as check_expectations
 from .test_kl import check_unbiased
 from .test_logprobs import check_entropy, check_logprobs
 from .test_masked import check_sum, check_whitened_moments, check_whitening
@@ -47,12 +61,29 @@ def padding(loss_of: Callable) -> None:
     check_padding(loss_of, 1)
 
 
+def response_weights(function: Callable) -> None:
+    check_objective("response", weights_of=function)
+
+
+def token_objective(loss_of: Callable) -> None:
+    check_objective("token", policy_loss_of=loss_of)
+
+
+def penalised_objective(loss_of: Callable) -> None:
+    check_objective("response", kl_loss_of=loss_of)
+
+
+REAL_K3 = "k3(torch.where(mask, logprobs, 0.0), torch.where(mask, ref_logprobs, 0.0))"
+SWAPPED_K3 = "k3(torch.where(mask, ref_logprobs, 0.0), torch.where(mask, logprobs, 0.0))"
+GAP = "logprobs - sampler_logprobs"
+SUM_OF_RATIOS = "masked_sum(logprobs - ref_logprobs, mask, dim=1)"
+
 MUTANTS = [
     (masked_sum, check_sum, "mask dropped", "torch.where(mask, x, 0.0).sum(dim) => x.sum(dim)"),
     (whiten, check_whitening, "not centred", "(real - mean) * torch.rsqrt => real * torch.rsqrt"),
     (whiten, check_whitened_moments, "flag turned round", "if shift_mean else => if not shift_mean else"),
     (whiten, check_whitened_moments, "sum of squares", "masked_mean((real => masked_sum((real"),
-    (token_logprobs, check_logprobs, "temperature forgotten", "reshape(-1), temperature) => reshape(-1), 1.0)"),
+    (token_logprobs, check_logprobs, "temperature forgotten", ", temperature, False) => , 1.0, False)"),
     (token_logprobs, check_logprobs, "temperature multiplied", "logits / temperature\n => logits * temperature\n"),
     (token_logprobs, check_logprobs, "temperature not in gradient", "grad[rows] / ctx.temperature => grad[rows]"),
     (entropy, check_entropy, "temperature forgotten", "_scaled(chunk, temperature) => _scaled(chunk, 1.0)"),
@@ -67,7 +98,7 @@ MUTANTS = [
     (gae, check_advantages, "value read from padding", "torch.where(real, value, 0.0) => value"),
     (gae, check_advantages, "lambda forgotten", "gae_lambda * advantage, => advantage,"),
     (gae, check_advantages, "discount forgotten", "gamma * next_value => next_value"),
-    (clipped_policy_loss, check_policy_loss, "min for max", " = torch.maximum => = torch.minimum"),
+    (clipped_policy_loss, check_policy_loss, "min for max", "w * torch.maximum => w * torch.minimum"),
     (clipped_policy_loss, check_policy_loss, "clip dropped", ".clamp(1 - clip_eps, 1 + clip_eps) => "),
     (clipped_policy_loss, check_reinforce, "ratio inverted", "(logprobs - old_logprobs) => (old_logprobs - logprobs)"),
     (clipped_value_loss, check_value_loss, "min for max", "0.5 * torch.maximum => 0.5 * torch.minimum"),
@@ -82,6 +113,38 @@ MUTANTS = [
     (plackett_luce_loss, plackett_luce, "choice from above", "< ranks)\n => > ranks)\n"),
     (leave_one_out_advantages, check_leave_one_out, "over all", "(counts[index] - 1) => counts[index]"),
     (group_relative_advantages, check_group_relative, "by the variance", "variance.sqrt()[index] => variance[index]"),
+    (group_relative_advantages, check_group_relative, "centred over all", "counts)[index]\n => counts).mean()\n"),
+    (implicit_rewards, check_implicit_rewards, "beta forgotten", "beta * masked_sum => masked_sum"),
+    (implicit_rewards, check_implicit_rewards, "mean over tokens", f"{SUM_OF_RATIOS} => {SUM_OF_RATIOS} / mask.sum(1)"),
+    (implicit_rewards, check_start, "reference forgotten", "logprobs - ref_logprobs, mask => logprobs, mask"),
+    (implicit_rewards, check_implicit_rewards, "turned", "logprobs - ref_logprobs, => ref_logprobs - logprobs,"),
+    (dpo_loss, check_dpo, "exchanged", "(chosen_rewards, rejected_rewards, p => (rejected_rewards, chosen_rewards, p"),
+    (dpo_loss, check_dpo, "label ignored", "probability=probability, => probability=None,"),
+    (dpo_loss, check_dpo_swap, "label ignored", "probability=probability, => probability=None,"),
+    (token_weights, response_weights, "every token alike", 'aggregation == "response" => aggregation == "none"'),
+    (token_weights, check_token_weights, "every token alike", 'aggregation == "response" => aggregation == "none"'),
+    (token_weights, response_weights, "padding is length", "mask.sum(1, keepdim=True).clamp(min=1) => mask.shape[1]"),
+    (token_weights, check_token_weights, "padding weighs", "weights = mask.float() => weights = mask.float() + 1"),
+    (kl_loss, penalised_objective, "a bonus", "share(masked_sum(w * => share(-masked_sum(w *"),
+    (kl_loss, check_kl_loss, "other direction", f"{REAL_K3} => {SWAPPED_K3}"),
+    (kl_loss, penalised_objective, "other direction", f"{REAL_K3} => {SWAPPED_K3}"),
+    (kl_loss, check_kl_loss, "weights forgotten", "masked_sum(w * => masked_sum("),
+    (kl_loss, penalised_objective, "weights forgotten", "masked_sum(w * => masked_sum("),
+    (clipped_policy_loss, token_objective, "weights forgotten", "masked_sum(w * torch => masked_sum(torch"),
+    (clipped_policy_loss, check_weighted_policy_loss, "tokens counted", "masked_sum(w, mask)) => mask.sum())"),
+    (truncated_importance_weights, check_importance, "cap forgotten", ".clamp(max=cap) => "),
+    (truncated_importance_weights, check_expectations, "cap forgotten", ".clamp(max=cap) => "),
+    (truncated_importance_weights, check_importance, "a floor", ".clamp(max=cap) => .clamp(min=cap)"),
+    (truncated_importance_weights, check_expectations, "inverted", f"({GAP}).exp() => (-({GAP})).exp()"),
+    (truncated_importance_weights, check_importance, "not exponentiated", f"({GAP}).exp() => ({GAP})"),
+    (
+        truncated_importance_weights,
+        check_importance,
+        "mask dropped",
+        "where(mask, (logprobs => where(mask == mask, (logprobs",
+    ),
+    (logprob_gap, check_gap, "sign kept", ".abs() => "),
+    (logprob_gap, check_gap, "padding counted", f"masked_mean(({GAP}).abs(), mask) => ({GAP}).abs().mean()"),
 ]
 
 

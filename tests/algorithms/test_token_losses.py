@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
+from trimtab.algorithms.kl import kl_loss
 from trimtab.algorithms.output import LossOutput, merge, reduce
 from trimtab.algorithms.ppo import clipped_policy_loss, clipped_value_loss
 from trimtab.algorithms.sft import sft_loss
@@ -37,7 +38,7 @@ def value(*tensors: Tensor, normalizer: float) -> LossOutput:
     return clipped_value_loss(*tensors, clip_eps=0.2, normalizer=normalizer)
 
 
-every_loss = pytest.mark.parametrize(("loss_of", "inputs"), [(sft_loss, 1), (policy, 3), (value, 3)])
+every_loss = pytest.mark.parametrize(("loss_of", "inputs"), [(sft_loss, 1), (policy, 3), (value, 3), (kl_loss, 2)])
 
 
 def test_sft_by_hand() -> None:

@@ -53,6 +53,18 @@ def test_json_is_all_that_is_printed(kitchen: Kitchen, trimtab: CommandLine) -> 
     assert all(Path(stage["folder"]).is_dir() for stage in found["stages"])
 
 
+def test_a_warning_names_its_stage_and_stands_beside_the_json(kitchen: Kitchen, trimtab: CommandLine) -> None:
+    kitchen.does("ppo", lambda context: context.warn("the generator strays"))
+    ended = trimtab("run", "desk.yaml")
+    assert ended.code == 0
+    assert "policy: warning: the generator strays" in ended.out.splitlines()
+    ended = trimtab("run", "desk.yaml", "policy.kl_coef=0.2", "--json")
+    assert "policy: warning: the generator strays" in ended.err
+    assert all(
+        stage["ran"] == (stage["name"] not in ("sft", "reward_model")) for stage in json.loads(ended.out)["stages"]
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

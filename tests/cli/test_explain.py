@@ -9,6 +9,8 @@ from tests.cli.world import CommandLine
 
 from trimtab.config import KINDS
 
+TRAINING = ("sft", "reward_model", "dpo", "ppo", "grpo")
+
 
 def test_without_a_name_the_kinds_are_listed(trimtab: CommandLine) -> None:
     shown = trimtab("explain").out
@@ -44,20 +46,20 @@ def test_one_setting(trimtab: CommandLine) -> None:
         "  default  0.05",
         "  values   number, at least 0",
     ]
-    assert trimtab("explain", "kl_coef").out == trimtab("explain", "ppo.kl_coef").out
+    assert trimtab("explain", "kl_target").out == trimtab("explain", "ppo.kl_target").out
 
 
 def test_stages_that_mean_the_same_share_a_block(trimtab: CommandLine) -> None:
     shown = trimtab("explain", "max_length").out
-    assert shown.splitlines()[0] == "sft.max_length, reward_model.max_length, ppo.max_length"
+    assert shown.splitlines()[0] == ", ".join(f"{kind}.max_length" for kind in TRAINING)
     assert shown.count("default") == 1
     shown = trimtab("explain", "learning_rate").out
-    assert shown.count("default") == 3
+    assert shown.count("default") == 4
 
 
 def test_settings_inside_others(trimtab: CommandLine) -> None:
     assert "default  16" in trimtab("explain", "adapter.rank").out
-    assert "sft.adapter.rank, reward_model.adapter.rank, ppo.adapter.rank" in trimtab("explain", "rank").out
+    assert ", ".join(f"{kind}.adapter.rank" for kind in TRAINING) in trimtab("explain", "rank").out
     assert "default  rank 16, alpha 32, dropout 0.0, targets all-linear" in trimtab("explain", "sft.adapter").out
     assert "default  null" in trimtab("explain", "runtime.threads").out
     assert "default  empty" in trimtab("explain", "sft.columns").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import subprocess
 import sys
@@ -46,14 +47,40 @@ def test_a_recipe_of_every_kind_of_stage_ends_in_a_report(trimtab: CommandLine, 
     assert [line["step"] for line in log_of(artifact(store, "policy"))] == [1, 2, 3, 4, 5, 6]
     assert (artifact(store, "policy") / "model.safetensors").is_file()
     evaluation = json.loads((artifact(store, "evaluation") / "evaluation.json").read_text())
-    assert evaluation["models"] == ["base", "sft", "policy"]
+    assert evaluation["models"] == ["base", "sft", "preferring", "grouped", "checked", "policy"]
     assert evaluation["groups"] == {"all": 6}
     assert evaluation["reward_model"]["comparisons"] == 4
+    check_preferring(artifact(store, "preferring"))
+    check_grouped(artifact(store, "grouped"), artifact(store, "checked"))
     page = (artifact(store, "report") / "report.html").read_text()
     assert "Twelve expenses" in page
     assert str(tmp_path) not in page  # a report can be given away
     answered = trimtab("chat", "runs/whole/policy", "--message", "question 21", "--json")
     assert json.loads(answered.out)["message"] == "question 21"
+
+
+def check_preferring(folder: Path) -> None:
+    """DPO: twelve comparisons, four prompts a step, from log 2 downwards; a plain model."""
+    lines = log_of(folder)
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert lines[0]["dpo/loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert lines[-1]["dpo/loss"] < lines[0]["dpo/loss"]
+    assert json.loads((folder / "artifact.json").read_text())["summary"] == {"comparisons": 12, "prompts": 12}
+    assert (folder / "model.safetensors").is_file()
+
+
+def check_grouped(by_reward_model: Path, by_checks: Path) -> None:
+    """GRPO: scores of the reward model, under KL; and shares of two checks passed, without."""
+    for folder in (by_reward_model, by_checks):
+        assert [line["step"] for line in log_of(folder)] == [1, 2]
+        assert (folder / "model.safetensors").is_file()
+        assert json.loads((folder / "artifact.json").read_text())["summary"] == {"prompts": 12, "responses": 12}
+    assert all("kl/ref" in line and "kl/loss" in line for line in log_of(by_reward_model))
+    for line in log_of(by_checks):
+        assert "kl/ref" not in line
+        assert 0 <= line["score/mean"] <= 1
+        assert line["score/mean"] * 12 == pytest.approx(round(line["score/mean"] * 12), abs=1e-4)  # halves of 6
+    assert any(line["score/std"] > 0 for line in log_of(by_checks))
 
 
 @pytest.mark.slow

@@ -27,9 +27,16 @@ stages:
   policy:
     {kind: ppo, model: sft, reward_model: reward_model, data: prompts.jsonl, num_steps: 6, prompts_per_step: 2,
      group_size: 2, minibatch_size: 2, num_epochs: 2, max_new_tokens: 6, kl_target: 2.0, checkpoint_seconds: 0}
+  preferring: {kind: dpo, model: sft, data: comparisons.jsonl, prompts_per_step: 4, learning_rate: 1e-2}
+  grouped:
+    {kind: grpo, model: sft, reward_model: reward_model, data: prompts.jsonl, num_steps: 2, prompts_per_step: 2,
+     group_size: 3, num_epochs: 2, minibatch_size: 3, max_new_tokens: 6}
+  checked:
+    {kind: grpo, model: preferring, data: checked.jsonl, num_steps: 2, prompts_per_step: 2, group_size: 3, kl_coef: 0,
+     max_new_tokens: 6, temperature: 1.5, adapter: null, learning_rate: 1e-3}
   evaluation:
-    {base: model, models: [sft, policy], reward_model: reward_model, prompts: heldout.jsonl,
-     comparisons: comparisons.heldout.jsonl, max_new_tokens: 6, group_size: 2}
+    {base: model, models: [sft, preferring, grouped, checked, policy], reward_model: reward_model,
+     prompts: heldout.jsonl, comparisons: comparisons.heldout.jsonl, max_new_tokens: 6, group_size: 2}
   report: {evaluation: evaluation}
 runtime: {threads: 1, precision: fp32}
 """
@@ -76,6 +83,8 @@ def write_whole_recipe(folder: Path) -> Path:
         _write(folder / f"{name}.jsonl", rows)
     _write(folder / "prompts.jsonl", [{"prompt": f"question {n}"} for n in range(12)])
     truth = {"length": {"max_words": 4}}
+    words = {"short": {"max_words": 2}, "letter": {"matches": "[aeiou]"}}
+    _write(folder / "checked.jsonl", [{"prompt": f"question {n}", "truth": words} for n in range(12)])
     _write(folder / "heldout.jsonl", [{"prompt": f"question {n}", "truth": truth} for n in range(20, 26)])
     path = folder / "whole.yaml"
     path.write_text(WHOLE)

@@ -31,7 +31,7 @@ def test_every_setting_is_found_by_its_full_name_and_has_a_meaning() -> None:
 
 
 def test_kinds_and_the_top_level() -> None:
-    assert list(kinds()) == ["sft", "reward_model", "ppo", "evaluation", "report"]
+    assert list(kinds()) == ["sft", "reward_model", "dpo", "ppo", "grpo", "evaluation", "report"]
     assert kinds()["ppo"].startswith("Reinforcement learning by PPO")
     assert [setting.name for setting in top_level()] == ["title", "seed", "stages", "runtime"]
 
@@ -51,6 +51,20 @@ def test_kinds_and_the_top_level() -> None:
         ("sft.columns", {}, "name: text, as many as needed"),
         ("sft.seed", None, "whole number, at least 0, or null"),
         ("runtime.precision", "auto", "one of auto, fp32, bf16"),
+        ("dpo.beta", 0.1, "number, above 0"),
+        ("dpo.num_epochs", 1, "whole number, above 0"),
+        ("dpo.prompts_per_step", 16, "whole number, above 0"),
+        ("dpo.max_steps", None, "whole number, above 0, or null"),
+        ("ppo.importance_cap", 2.0, "number, at least 1, or null"),
+        ("grpo.importance_cap", 2.0, "number, at least 1, or null"),
+        ("grpo.reward_model", None, "text, or null"),
+        ("grpo.group_size", 8, "whole number, above 1"),
+        ("grpo.num_epochs", 1, "whole number, above 0"),
+        ("grpo.minibatch_size", None, "whole number, above 0, or null"),
+        ("grpo.kl_coef", 0.04, "number, at least 0"),
+        ("grpo.scale_advantages", True, "true or false"),
+        ("grpo.aggregation", "response", "one of token, response"),
+        ("grpo.missing_eos_penalty", 0.0, "number, at least 0"),
         ("report.title", "", "text"),
     ],
 )
@@ -78,9 +92,11 @@ def test_settings_inside_a_setting() -> None:
 
 
 def test_a_bare_name_finds_every_stage_that_has_it() -> None:
-    assert [one.name for one in find("kl_coef")] == ["ppo.kl_coef"]
-    assert [one.name for one in find("num_epochs")] == ["sft.num_epochs", "reward_model.num_epochs", "ppo.num_epochs"]
-    assert [one.name for one in find("rank")] == ["sft.adapter.rank", "reward_model.adapter.rank", "ppo.adapter.rank"]
+    training = ["sft", "reward_model", "dpo", "ppo", "grpo"]
+    assert [one.name for one in find("kl_target")] == ["ppo.kl_target"]
+    assert [one.name for one in find("kl_coef")] == ["ppo.kl_coef", "grpo.kl_coef"]
+    assert [one.name for one in find("num_epochs")] == [f"{kind}.num_epochs" for kind in training]
+    assert [one.name for one in find("rank")] == [f"{kind}.adapter.rank" for kind in training]
     assert [one.name for one in find("threads")] == ["runtime.threads"]
 
 
@@ -91,7 +107,7 @@ def test_a_kind_comes_before_a_setting_of_its_name() -> None:
 
 def test_what_the_pipeline_makes_of_a_setting_is_said() -> None:
     assert the("report.evaluation").notes == ("Must name a stage of kind evaluation.",)
-    assert the("sft.model").notes == ("May name a stage of kind sft or ppo.",)
+    assert the("sft.model").notes == ("May name a stage of kind sft or dpo or ppo or grpo.",)
     assert the("sft.data").notes == ("A path is meant as seen from the recipe's folder.",)
     assert the("sft.checkpoint_seconds").notes == ("Changing it makes no stage run again.",)
     assert the("runtime.threads").notes == ("Changing it makes no stage run again.",)
@@ -105,7 +121,7 @@ def test_what_the_pipeline_makes_of_a_setting_is_said() -> None:
         ("ppo.klcoef", "did you mean ppo.kl_coef?"),
         ("adaptr.rank", "did you mean adapter.rank?"),
         ("poo", "did you mean ppo?"),
-        ("#", "there are: sft, reward_model, ppo, evaluation, report, runtime"),
+        ("#", "there are: sft, reward_model, dpo, ppo, grpo, evaluation, report, runtime"),
         ("", "there are: sft"),
         ("ppo.", "did you mean"),
     ],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.config.world import RECIPE, write_recipe
+from tests.config.world import OTHERS, RECIPE, write_recipe
 
-from trimtab.config import EvaluationStage, PPOStage, ReportStage, SFTStage, load_recipe
+from trimtab.config import DPOStage, EvaluationStage, GRPOStage, PPOStage, ReportStage, SFTStage, load_recipe
 from trimtab.errors import RecipeError
 
 
@@ -149,6 +149,45 @@ def test_what_is_wrong_is_told(tmp_path: Path, override: str, expected: str) -> 
     message = told(path, override)
     assert expected in message
     assert message.startswith(str(path))
+
+
+def test_dpo_and_grpo_stages(tmp_path: Path) -> None:
+    """What is not written is the default; null turns the importance weights and the reward model off."""
+    recipe = load_recipe(write_recipe(tmp_path, OTHERS))
+    dpo, grpo, checked = (recipe.stages[name] for name in ("dpo", "grpo", "checked"))
+    assert isinstance(dpo, DPOStage)
+    assert isinstance(grpo, GRPOStage)
+    assert isinstance(checked, GRPOStage)
+    assert (dpo.beta, dpo.learning_rate, dpo.num_epochs) == (0.5, 5e-5, 1)
+    assert (grpo.aggregation, grpo.importance_cap, grpo.kl_coef, grpo.group_size) == ("response", 2.0, 0.04, 8)
+    assert (checked.aggregation, checked.importance_cap, checked.reward_model) == ("token", None, None)
+    assert recipe.edges("dpo") == {"model": "sft"}
+    assert recipe.edges("grpo") == {"model": "dpo", "reward_model": "reward_model"}
+    assert recipe.edges("checked") == {"model": "grpo"}
+    assert recipe.upstream("checked") == ["sft", "reward_model", "dpo", "grpo"]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("grpo.group_size=1", "stages.grpo.group_size: input should be greater than 1, not 1"),
+        ("grpo.kl_coef=-0.1", "stages.grpo.kl_coef: input should be greater than or equal to 0"),
+        ("grpo.aggregation=sequence", "stages.grpo.aggregation: input should be 'token' or 'response', not 'sequence'"),
+        ("grpo.importance_cap=0.5", "stages.grpo.importance_cap: input should be greater than or equal to 1, not 0.5"),
+        ("grpo.value_warmup_steps=2", "stages.grpo.value_warmup_steps: unknown key"),
+        ("grpo.reward_model=dpo", "stages.grpo.reward_model: dpo is a stage of kind dpo; here it must be reward_model"),
+        (
+            "grpo.model=reward_model",
+            "stages.grpo.model: reward_model is a stage of kind reward_model; here it must be sft",
+        ),
+        ("dpo.model=checked", "is a cycle"),
+        ("dpo.beta=0", "stages.dpo.beta: input should be greater than 0, not 0"),
+        ("dpo.reward_model=reward_model", "stages.dpo.reward_model: unknown key"),
+        ("dpo.learning_rate=null", "stages.dpo.learning_rate: input should be a valid number"),
+    ],
+)
+def test_what_is_wrong_with_dpo_and_grpo_is_told(tmp_path: Path, override: str, expected: str) -> None:
+    assert expected in told(write_recipe(tmp_path, OTHERS), override)
 
 
 def test_absent_data_is_told_by_its_path(tmp_path: Path) -> None:

@@ -9,15 +9,17 @@ import pytest
 
 from trimtab.config import KINDS, Adapter, Runtime
 from trimtab.config.load import Header
+from trimtab.training.dpo import train_dpo
+from trimtab.training.grpo import GRPOSettings
 from trimtab.training.ppo import PPOSettings
 from trimtab.training.reward_model import train_reward_model
 from trimtab.training.sft import train_sft
 from trimtab.training.step import OptimizerSettings
 
-NOT_SETTINGS = {"policy", "model", "rows", "settings", "run", "pad_id", "seed"}
+NOT_SETTINGS = {"policy", "model", "reference", "rows", "settings", "run", "pad_id", "seed"}
 
 
-@pytest.mark.parametrize("kind", ["sft", "reward_model", "ppo"])
+@pytest.mark.parametrize("kind", ["sft", "reward_model", "dpo", "ppo", "grpo"])
 def test_the_optimisers_settings_are_there_with_their_defaults(kind: str) -> None:
     fields = KINDS[kind].model_fields
     for field in dataclasses.fields(OptimizerSettings):
@@ -26,11 +28,14 @@ def test_the_optimisers_settings_are_there_with_their_defaults(kind: str) -> Non
             assert fields[field.name].default == field.default
 
 
-def test_ppos_settings_are_there() -> None:
-    assert {field.name for field in dataclasses.fields(PPOSettings)} <= set(KINDS["ppo"].model_fields)
+@pytest.mark.parametrize(("kind", "settings"), [("ppo", PPOSettings), ("grpo", GRPOSettings)])
+def test_a_methods_settings_are_there(kind: str, settings: type) -> None:
+    assert {field.name for field in dataclasses.fields(settings)} <= set(KINDS[kind].model_fields)
 
 
-@pytest.mark.parametrize(("kind", "loop"), [("sft", train_sft), ("reward_model", train_reward_model)])
+@pytest.mark.parametrize(
+    ("kind", "loop"), [("sft", train_sft), ("reward_model", train_reward_model), ("dpo", train_dpo)]
+)
 def test_what_a_loop_asks_for_is_there(kind: str, loop: object) -> None:
     assert set(inspect.signature(loop).parameters) - NOT_SETTINGS <= set(KINDS[kind].model_fields)  # type: ignore[arg-type]
 

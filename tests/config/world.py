@@ -1,4 +1,4 @@
-"""A recipe with every kind of stage, and the files it names."""
+"""Recipes that between them have every kind of stage, and the files they name."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ stages:
     models: [sft, policy]
     reward_model: reward_model
     prompts: data/held_out.jsonl
+"""
+OTHERS = """\
+stages:
+  sft: {model: smollm2-135m-instruct, data: data/demonstrations.jsonl}
+  reward_model: {model: sft, data: data/comparisons.jsonl}
+  dpo: {model: sft, data: data/comparisons.jsonl, beta: 0.5}
+  grpo: {model: dpo, reward_model: reward_model, data: data/prompts.jsonl}
+  checked: {kind: grpo, model: grpo, data: data/prompts.jsonl, aggregation: token, importance_cap: null}
 """
 
 

@@ -187,6 +187,22 @@ def test_refused_roles_name_the_roles():
         ChatTemplate(tiny("gemma")).prompt_ids(Prompt((Message("system", "a"), Message("user", "b"))))
 
 
+def test_of_many_conversations_the_refused_one_is_named():
+    refused = Prompt((Message("system", "a"), Message("user", "b")))
+    with pytest.raises(DataError, match=r"\[system, user\]"):
+        ChatTemplate(tiny("gemma")).encode_prompts([user("a"), refused, user("b")])
+
+
+@pytest.mark.parametrize(("style", "sentencepiece"), ALL)
+@settings(max_examples=15, deadline=None)
+@given(texts=st.lists(st.one_of(HARMLESS, HOSTILE), max_size=4))
+def test_many_at_once_are_as_one_by_one(style, sentencepiece, texts):
+    template = ChatTemplate(tiny(style, sentencepiece))
+    prompts = [Prompt(()), *map(user, texts), Prompt(())]
+    assert template.encode_prompts(prompts) == [template.prompt_ids(prompt) for prompt in prompts]
+    assert template.encode_responses(texts) == [template.response_ids(text) for text in texts]
+
+
 def test_no_end_of_turn_token():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level(["<pad>"]), pad_token="<pad>")
     with pytest.raises(ModelError, match="Set eos_token"):

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
 from typer.testing import CliRunner
 
+from trimtab.cli import data as command
 from trimtab.cli.data import app
+from trimtab.data import check as module
 from trimtab.data.chat import ChatTemplate
 from trimtab.data.check import check
 from trimtab.data.formats import read
 from trimtab.errors import DataError, UserError
+from trimtab.types import Message, Prompt
 
 from .tiny_tokenizers import tiny
 
@@ -75,6 +79,51 @@ def test_contradictions_between_annotators(write, column, first, second):
 def test_very_long_rows_are_named(write):
     report = check(read(write(PAIR, PAIR | {"chosen": "a" * 2**20})))
     assert [(place.number, length > 2**20) for place, length in report.long_rows] == [(2, True)]
+
+
+def test_minus_one_is_no_repetition_of_minus_two(write):
+    row = {"prompt": "Coffee", "responses": ["a"]}
+    report = check(read(write(row | {"scores": [-1]}, row | {"scores": [-2]}, row | {"scores": [-1]})))
+    assert lines(report.duplicates) == [(1, 3)]
+
+
+def test_findings_beyond_a_number_are_counted(write, monkeypatch):
+    monkeypatch.setattr(module, "LISTED", 2)
+    monkeypatch.setattr(command, "_LISTED", 1)
+    turned = {"prompt": "Coffee", "chosen": "Travel", "rejected": "Meals and drinks"}
+    source = write(PAIR, turned, *[PAIR] * 3, *[{"prompt": "Taxi"}] * 4, PAIR | {"prompt": "a" * 60_000})
+    report = check(read(source))
+    assert lines(report.duplicates) == [(1, 3), (1, 4)]
+    assert lines(report.contradictions) == [(1, 2), (2, 3)]
+    assert [bad.line for bad in report.bad] == [6, 7]
+    assert report.not_listed == {"duplicates": 1, "contradictions": 2, "bad": 2}
+    shown = run(source).output
+    assert "rows       10, of these 4 bad" in shown
+    assert "Rows that repeat an earlier row: 3\n  line 3 and line 1\n  and 2 more (--json lists the first 2)" in shown
+    assert "Bad rows: 4\n" in shown
+    assert "line 7: " in shown
+    assert "\n  and 2 more\n" in shown
+    found = json.loads(run(source, "--json").output)
+    assert (len(found["duplicates"]), found["not_listed"]["duplicates"]) == (2, 1)
+
+
+def test_a_row_is_refused_for_one_of_its_turns(write):
+    """Its other turns are measured all the same, and so are the rows beside it."""
+    tokenizer = copy.deepcopy(tiny("chatml"))
+    refusal = (
+        "{% for m in messages %}{% if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{% endfor %}"
+    )
+    tokenizer.chat_template = refusal + tokenizer.chat_template
+    template = ChatTemplate(tokenizer)
+    turns = [("user", "Coffee and cake"), ("assistant", "b"), ("tool", "c"), ("assistant", "d")]
+    row = {"messages": [{"role": role, "content": content} for role, content in turns]}
+    good = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "bb"}]}
+    report = check(read(write(good, row, good)), template)
+    assert [(bad.line, "no tools" in bad.reason) for bad in report.bad] == [(2, True)]
+    assert (report.rows, report.records) == (3, 4)
+    longest = Prompt((Message("user", "Coffee and cake"),))
+    assert report.lengths["prompt"]["max"] == len(template.prompt_ids(longest))
+    assert report.lengths["prompt"]["min"] == len(template.prompt_ids(Prompt((Message("user", "a"),))))
 
 
 def test_the_example_shows_what_is_supervised(write):

@@ -157,8 +157,8 @@ FORMATS = [
 def test_formats_are_found_and_read(write, name, row, records):
     data = read(write(row, row))
     assert data.format.startswith(name)
-    assert data.records == records * 2
-    assert {place.number for place in data.places} == {1, 2}
+    assert list(data) == records * 2
+    assert [(row.place.number, row.records) for row in data.rows()] == [(1, records), (2, records)]
 
 
 def test_other_columns_go_to_meta(write):
@@ -216,12 +216,12 @@ def test_bad_rows_are_named(write, row, reason):
     good = {"prompt": "Coffee", "completion": "Meals"}
     source = write(good, row, good)
     with pytest.raises(DataError) as error:
-        read(source)
+        list(read(source))
     assert f"{source}, line 2: " in str(error.value)
     assert reason in str(error.value)
     data = read(source, skip_bad=True)
-    assert data.records == PLAIN * 2
-    assert [(bad.line, reason in bad.reason) for bad in data.bad] == [(2, True)]
+    assert list(data) == PLAIN * 2
+    assert [(row.place.number, reason in row.problem) for row in data.rows() if row.problem] == [(2, True)]
 
 
 R = {"prompt": "Coffee", "responses": ["a", "b", "c"]}
@@ -259,21 +259,41 @@ BAD_JUDGEMENTS = [
 
 @pytest.mark.parametrize(("row", "reason"), BAD_JUDGEMENTS)
 def test_bad_judgements_are_named(write, row, reason):
-    data = read(write(row), skip_bad=True)
-    assert data.records == []
-    assert reason in data.bad[0].reason
+    (found,) = read(write(row), skip_bad=True).rows()
+    assert not found.records
+    assert reason in found.problem
 
 
 def test_one_odd_first_row_does_not_decide_the_format(write):
     data = read(write({"prompt": "Coffee"}, *[{"prompt": "Coffee", "completion": "Meals"}] * 3), skip_bad=True)
     assert data.format == "prompt-completion"
-    assert [bad.line for bad in data.bad] == [1]
+    assert [row.place.number for row in data.rows() if row.problem] == [1]
 
 
 def test_many_bad_rows_are_counted(write):
     source = write({"prompt": "x", "completion": "y"}, *[{"prompt": "", "completion": "y"}] * 8)
     with pytest.raises(DataError, match=r"(?s)^8 of 9 rows.*line 6.*and 3 more.*--skip-bad, .*skip_bad: true"):
-        read(source)
+        list(read(source))
+
+
+def test_nothing_is_given_after_a_bad_row(write):
+    """What follows would be learnt from for nothing: the reading fails in the end."""
+    good = {"prompt": "Coffee", "completion": "Meals"}
+    records = read_demonstrations(write(good, {"prompt": "", "completion": "x"}, good, good))
+    assert next(records) == PLAIN[0]
+    with pytest.raises(DataError, match=r"^1 of 4 rows"):
+        next(records)
+
+
+def test_a_wrong_kind_is_told_at_the_first_row(write):
+    pair = {"prompt": "Coffee", "chosen": "a", "rejected": "b"}
+    with pytest.raises(DataError, match="not responses to imitate"):
+        next(read_demonstrations(write(pair, *[pair | {"chosen": ""}] * 3)))
+
+
+def test_a_file_may_be_gone_through_twice(write):
+    data = read(write({"prompt": "Coffee", "completion": "Meals"}))
+    assert list(data) == list(data) == PLAIN
 
 
 def test_unknown_columns_name_the_known_formats(write):
@@ -295,7 +315,7 @@ def test_columns_are_renamed(write):
     assert found == PLAIN[0]
     assert found.prompt.meta == {"id": 7}
     with pytest.raises(DataError, match=r"there is no column 'query' to rename \(columns: question"):
-        read(source, columns={"prompt": "query"})
+        list(read(source, columns={"prompt": "query"}))
 
 
 def test_no_row_can_be_read(write, tmp_path):
@@ -308,13 +328,13 @@ def test_no_row_can_be_read(write, tmp_path):
 def test_that_all_rows_are_bad_is_said(write, reader):
     source = write(*[{"prompt": "", "responses": ["a", "b"], "scores": [1, 2]}] * 2)
     with pytest.raises(DataError, match=r"not one usable row: all 2 are bad as grades\. The first, .*line 1: prompt"):
-        reader(source, skip_bad=True)
+        list(reader(source, skip_bad=True))
 
 
 def test_a_row_of_a_megabyte_is_read(write):
-    data = read(write({"prompt": "x", "completion": "a" * 2**20}))
-    assert len(data.records[0].response) == 2**20
-    assert data.lengths[0][1] > 2**20
+    (row,) = read(write({"prompt": "x", "completion": "a" * 2**20})).rows()
+    assert len(row.records[0].response) == 2**20
+    assert row.length > 2**20
 
 
 def test_rankings_become_all_their_pairs(write):
@@ -335,20 +355,20 @@ def test_grades_become_pairs_of_one_annotator_with_margins(write):
 
 def test_what_a_file_cannot_give_is_said(write):
     with pytest.raises(DataError, match="two responses to one prompt"):
-        read_comparisons(write({"prompt": "x", "completion": "y", "label": True}))
+        list(read_comparisons(write({"prompt": "x", "completion": "y", "label": True})))
     with pytest.raises(DataError, match="columns prompt, chosen and rejected"):
-        read_comparisons(write({"prompt": "x", "completion": "y"}))
+        list(read_comparisons(write({"prompt": "x", "completion": "y"})))
     with pytest.raises(DataError, match=r"prompt-only rows .*, not responses to imitate.*--columns completion=resp"):
-        read_demonstrations(write({"prompt": "x", "response": "y"}))
+        list(read_demonstrations(write({"prompt": "x", "response": "y"})))
     with pytest.raises(DataError, match=r"--columns prompt=THEIR_NAME, .*stage columns: \{prompt: THEIR_NAME\}\."):
         read(write({"x": "y"}))
     with pytest.raises(DataError, match="without prompts"):
-        read_prompts(write({"text": "x"}))
+        list(read_prompts(write({"text": "x"})))
 
 
 def test_any_format_gives_its_prompts(write):
     pair = {"prompt": "Coffee", "chosen": "a", "rejected": "b"}
-    assert read_prompts(write(pair, pair, pair | {"prompt": "Taxi"})) == [COFFEE, Prompt((U("Taxi"),))]
+    assert list(read_prompts(write(pair, pair, pair | {"prompt": "Taxi"}))) == [COFFEE, Prompt((U("Taxi"),))]
     # a file of prompts is taken as it is: rows may differ in meta
     found = read_prompts(write({"prompt": "Coffee", "truth": 1}, {"prompt": "Coffee", "truth": 2}))
     assert [prompt.meta["truth"] for prompt in found] == [1, 2]
@@ -366,4 +386,4 @@ def test_conversations_come_back_as_written(tmp_path_factory, prompts, answer):
         rows.append(json.dumps({"prompt": chat(*turns[:-1]), "completion": answer}, ensure_ascii=False))
         expected.append(Demonstration(Prompt(tuple(Message(r, c) for r, c in turns[:-1])), answer))
     path.write_text("\n".join(rows), "utf-8", newline="")
-    assert read_demonstrations(path) == expected
+    assert list(read_demonstrations(path)) == expected

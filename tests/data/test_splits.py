@@ -84,6 +84,11 @@ def test_a_shared_prompt_is_quoted():
         assert_disjoint(one, [prompt("which category is coffee?")])
 
 
+def test_texts_without_prompts_share_none():
+    texts = [Demonstration(Prompt(()), "text")]
+    assert_disjoint(texts, texts)
+
+
 def test_prompt_key_sees_roles_and_words_only():
     assert prompt_key(prompt("Café  au\nlait")) == prompt_key(prompt("cafe\u0301 au lait"))
     assert prompt_key(prompt("a", "b")) != prompt_key(prompt("a b"))

@@ -131,6 +131,119 @@ def test_every_stage_of_training_is_told_with_its_curves(report: Report) -> None
     assert report.model_notes == ("as it came", "after learning from examples", "after practising against the judge")
 
 
+OPTIONS = {"title": "t", "recipe": "r", "date": "d", "machine": {}, "command": "", "repeat": {}}
+
+
+def told(*folders: Path) -> Report:
+    return report_content(folders, **OPTIONS)  # type: ignore[arg-type]
+
+
+def evaluated(folder: Path, kind: str) -> Path:
+    """An evaluation of a model from outside and of `policy`, with one difference."""
+    one = {"value": 0.25, "low": 0.1, "high": 0.4, "n": 40, "method": "x"}
+    row = {"metric": "score", "title": "Score", "unit": "score", "group": "all", "sampled": True}
+    path = write_stage(folder, "evaluation", "evaluation", {}, seconds=1.0)
+    found = {
+        "models": ["base", "policy"],
+        "kinds": {"base": "", "policy": kind},
+        "metrics": [row | {"by_model": {"base": one, "policy": one}}],
+        "differences": [row | {"before": "base", "after": "policy", "estimate": one}],
+    }
+    (path / "evaluation.json").write_text(json.dumps(found))
+    return path
+
+
+def test_dpo_is_told(tmp_path: Path) -> None:
+    steps = [
+        {"step": n, "dpo/accuracy": 0.5 + 0.1 * n, "dpo/margin": 0.2 * n, "dpo/loss": 0.69, "optim/grad_norm": 1.0}
+        for n in range(4)
+    ]
+    judge = write_stage(tmp_path, "reward", "reward_model", {"data": "pairs.jsonl"}, seconds=1.0)
+    config = {"data": "pairs.jsonl", "beta": 0.1, "max_steps": None}
+    policy = write_stage(
+        tmp_path, "policy", "dpo", config, seconds=1.0, summary={"comparisons": 30, "prompts": 20}, metrics=steps
+    )
+    found = told(judge, policy, evaluated(tmp_path, "dpo"))
+    stage = found.stages[1]
+    assert stage.title == "Learning from comparisons"
+    assert found.model_notes == ("as it came", "after learning from comparisons")
+    assert stage.here == (
+        "It learnt from 30 comparisons in 4 steps. Towards the end the preferred answer had gained more than the other "
+        "one in 80 % of the choices it was learning from. What counts is what it writes by itself, below."
+    )
+    assert [(figure.title, figure.for_engineers) for figure in stage.figures] == [
+        ("Choices it has moved towards", False),
+        ("Lead of preferred answers", False),
+        ("Misfit to the choices (loss)", True),
+        ("Gradient norm", True),
+    ]
+    assert [(fact.name, fact.value) for fact in stage.settings] == [
+        ("data", "pairs.jsonl"),
+        ("price of drift (beta)", "0.1"),
+    ]
+    assert [headline.label for headline in stage.headlines] == ["Score: policy minus base"]
+    (limit,) = found.limits
+    assert limit.startswith("policy and the reward model learnt from the same comparisons.")
+    Page(render(found))
+
+
+def test_dpo_on_other_comparisons_than_the_judges_is_no_limit(tmp_path: Path) -> None:
+    judge = write_stage(tmp_path, "reward", "reward_model", {"data": "other.jsonl"}, seconds=1.0)
+    policy = write_stage(tmp_path, "policy", "dpo", {"data": "pairs.jsonl", "max_steps": 2}, seconds=1.0)
+    assert told(judge, policy, evaluated(tmp_path, "dpo")).limits == ()
+
+
+def grpo(folder: Path, reward_model: str | None) -> Path:
+    steps = [
+        {
+            "step": n,
+            "score/mean": 0.5 + 0.1 * n,
+            "score/std": 0.25,
+            "response/length": 40.0 - n,
+            "group/zero_variance_fraction": 0.5,
+        }
+        for n in range(4)
+    ]
+    return write_stage(
+        folder,
+        "policy",
+        "grpo",
+        {"data": "prompts.jsonl", "reward_model": reward_model, "kl_coef": 0.0},
+        seconds=1.0,
+        summary={"prompts": 20, "responses": 128},
+        metrics=steps,
+    )
+
+
+def test_grpo_scored_by_checks_is_told_without_a_judge(tmp_path: Path) -> None:
+    found = told(grpo(tmp_path, None), evaluated(tmp_path, "grpo"))
+    (stage,) = found.stages
+    assert stage.title == "Practising in groups"
+    assert found.model_notes == ("as it came", "after practising in groups")
+    # Of four steps the first and the last count; without a reference there is no drift to tell.
+    assert stage.here == (
+        "In 4 steps it wrote 128 answers, on a pool of 20 prompts. The mean share of checks that an answer passed went "
+        "from 0.50 to 0.80, length from 40.0 to 37.0 tokens."
+    )
+    score, length, groups = stage.figures
+    assert (score.title, groups.title) == ("Checks passed in practice", "Groups of equal scores")
+    assert score.series[0].high == pytest.approx((0.75, 0.85, 0.95, 1.05))
+    assert not any("judge" in figure.caption for figure in (score, length))
+    assert ("judge", "the checks that come with the requests") in [(f.name, f.value) for f in stage.settings]
+    (limit,) = found.limits
+    assert limit.startswith("policy practised passing checks like those it is measured by, on other requests.")
+    Page(render(found))
+
+
+def test_grpo_scored_by_a_reward_model_is_told_with_its_judge(tmp_path: Path) -> None:
+    found = told(grpo(tmp_path, "reward"), evaluated(tmp_path, "grpo"))
+    (stage,) = found.stages
+    assert "The judge's mean score went from 0.50 to 0.80, length" in stage.here
+    assert stage.figures[0].title == "Score by the reward model"
+    assert ("judge", "reward") in [(fact.name, fact.value) for fact in stage.settings]
+    assert found.limits == ()
+
+
 def test_a_models_output_cannot_become_markup(report: Report) -> None:
     example = report.examples[0]
     hostile = replace(
@@ -164,8 +277,7 @@ def test_an_empty_report_is_still_a_page() -> None:
 
 def test_a_run_that_was_not_evaluated_is_still_told(tmp_path: Path) -> None:
     folders = write_run(tmp_path, evaluation())[:3]
-    options = {"title": "t", "recipe": "r", "date": "d", "machine": {}, "command": "", "repeat": {}}
-    found = report_content(folders, **options)  # type: ignore[arg-type]
+    found = told(*folders)
     assert found.metrics == found.verdicts == found.examples == ()
     assert len(found.stages) == 3
     Page(render(found))

@@ -11,7 +11,7 @@ from tests.evaluation.world import completion, evaluation, prompt, scored_compar
 
 from trimtab.errors import DataError
 from trimtab.evaluation.outputs import ModelOutputs
-from trimtab.evaluation.summary import evaluate
+from trimtab.evaluation.summary import Judge, evaluate
 from trimtab.evaluation.table import before_after_table
 from trimtab.evaluation.tasks.truth_checks import truth_task
 
@@ -82,6 +82,19 @@ def test_win_rate_is_the_last_model_against_the_one_before() -> None:
     assert (win["before"], win["after"]) == ("sft", "policy")
     assert (win["won"], win["tied"]) == (9 / 16, 4 / 16)
     assert win["estimate"]["value"] == pytest.approx(11 / 16)
+
+
+def test_it_says_who_judged_and_what_the_models_were_trained_on() -> None:
+    assert (small()["judge"], small()["trained_on_checks"]) == (None, [])
+    prompts = [prompt("a", truth=TRUTH), prompt("b", truth=TRUTH)]
+    models = [model(name, ["yes", "no"], [[0.0], [1.0]]) for name in ("base", "ppo", "dpo")]
+    found = evaluate(models, prompts, judge=Judge("reward", "ppo"), trained_on_checks=["dpo"], seed=1)
+    assert found["judge"] == {"name": "reward", "trained": "ppo"}
+    assert found["trained_on_checks"] == ["dpo"]
+    # The last two are compared, and the first of them was trained to please the judge.
+    assert "not an independent judge" in found["win_rate"]["note"]
+    free = evaluate(models, prompts, judge=Judge("reward"), seed=1)
+    assert "no model here was trained to please" in free["win_rate"]["note"]
 
 
 def test_a_check_counts_the_prompts_that_have_it() -> None:

@@ -22,6 +22,8 @@ def judged(
     truth: tuple[float, float, float] = (0.01, -0.03, 0.05),
     kinds: dict[str, str] | None = None,
     bars: Bars | None = BARS,
+    trained: str = "policy",
+    trained_on_checks: tuple[str, ...] = (),
 ) -> list[Verdict]:
     shares = {"base": estimate(*base), "sft": estimate(*sft), "policy": estimate(*sft)}
     step = {"group": "all", "before": "sft", "after": "policy"}
@@ -34,6 +36,8 @@ def judged(
             {"metric": "score", **step, "estimate": estimate(*score)},
             {"metric": "pass", **step, "estimate": estimate(*truth)},
         ],
+        "judge": {"name": "reward", "trained": trained},
+        "trained_on_checks": trained_on_checks,
         "reward_model": {"accuracy": estimate(*accuracy)},
     }
     return verdicts_on(evaluation, bars)
@@ -97,3 +101,71 @@ def test_the_truth_must_not_fall_and_doubt_is_said(truth: Any, outcome: str, wor
     verdict = judged(truth=truth)[3]
     assert verdict.outcome == outcome
     assert words in verdict.finding
+
+
+INDEPENDENT = "the mean score of a reward model that played no part in it"
+OWN = "the reward model's mean score"
+SHARE = "the share of answers that pass every check"
+
+
+@pytest.mark.parametrize(
+    ("kind", "trained", "score", "method"),
+    [
+        ("ppo", "policy", OWN, "Reinforcement learning"),
+        ("grpo", "policy", OWN, "Reinforcement learning"),
+        ("grpo", "", INDEPENDENT, "Reinforcement learning"),
+        ("dpo", "", INDEPENDENT, "Learning from comparisons"),
+        ("dpo", "sft", OWN, "Learning from comparisons"),  # made from a model that was trained to please the judge
+    ],
+)
+def test_claims_name_the_method_and_say_whose_score_it_is(kind: str, trained: str, score: str, method: str) -> None:
+    found = judged(kinds={"base": "", "sft": "sft", "policy": kind}, trained=trained)
+    assert [verdict.claim for verdict in found[2:]] == [
+        f"{method} raises {score} (sft to policy).",
+        f"{method} keeps {SHARE} (sft to policy).",
+    ]
+    assert [verdict.outcome for verdict in found[2:]] == ["met", "met"]
+
+
+def test_a_judge_of_which_nothing_is_known_is_not_called_independent() -> None:
+    change = {"metric": "score", "group": "all", "before": "a", "after": "b", "estimate": estimate(0.5, 0.3, 0.7)}
+    evaluation = {"models": ["a", "b"], "kinds": {"a": "sft", "b": "ppo"}, "metrics": [], "differences": [change]}
+    (verdict,) = verdicts_on(evaluation, BARS)
+    assert verdict.claim == f"Reinforcement learning raises {OWN} (a to b)."
+
+
+@pytest.mark.parametrize(
+    ("truth", "rises", "kept"),
+    [
+        ((0.06, 0.01, 0.11), "met", "met"),
+        ((0.02, -0.02, 0.06), "open", "met"),
+        ((-0.1, -0.2, -0.01), "not met", "not met"),
+    ],
+)
+def test_a_model_that_checks_scored_must_come_to_pass_more_of_them(truth: Any, rises: str, kept: str) -> None:
+    kinds = {"base": "", "sft": "sft", "policy": "grpo"}
+    found = judged(kinds=kinds, trained="", trained_on_checks=("policy",), truth=truth)
+    assert found[3].claim == f"Reinforcement learning, scored by such checks, raises {SHARE} (sft to policy)."
+    assert found[3].bar == "difference with its whole interval above 0"
+    assert "points" in found[3].finding
+    assert found[4].claim == f"Reinforcement learning keeps {SHARE} (sft to policy)."
+    assert [verdict.outcome for verdict in found[3:]] == [rises, kept]
+
+
+def test_every_model_is_held_against_the_one_before_it() -> None:
+    pairs = [("sft", "first"), ("first", "second"), ("second", "third")]
+    evaluation = {
+        "models": ["base", "sft", "first", "second", "third"],
+        "kinds": {"base": "", "sft": "sft", "first": "dpo", "second": "ppo", "third": "grpo"},
+        "judge": {"name": "reward", "trained": "second"},
+        "metrics": [],
+        "differences": [
+            {"metric": "score", "group": "all", "before": old, "after": new, "estimate": estimate(0.5, 0.3, 0.7)}
+            for old, new in [("base", "sft"), *pairs]
+        ],
+    }
+    assert [verdict.claim for verdict in verdicts_on(evaluation, None)] == [
+        f"Learning from comparisons raises {INDEPENDENT} (sft to first).",
+        f"Reinforcement learning raises {OWN} (first to second).",
+        f"Reinforcement learning raises {OWN} (second to third).",
+    ]

@@ -24,7 +24,7 @@ READ = {"demonstrations": read_demonstrations, "prompts": read_prompts, "compari
 
 
 def records(name: str) -> list:
-    return READ[name.partition(".")[0]](str(DESK / f"{name}.jsonl"))
+    return list(READ[name.partition(".")[0]](str(DESK / f"{name}.jsonl")))
 
 
 def rows(name: str) -> list[dict]:

@@ -142,6 +142,20 @@ def test_generation_stops_at_any_stop_token_and_says_so() -> None:
     assert cut == Sample(whole.token_ids[:end], whole.logprobs[:end], "stop")
 
 
+def test_each_prompt_may_have_a_limit_of_its_own() -> None:
+    """What is written before it is the same; no limit but one's own counts, and one for each prompt is asked for."""
+    prompts, limits = some_prompts(4), [3, 1, NEW_TOKENS, 2]
+    engine = engine_of(tiny_model("llama"), max_batch=3)
+    whole = engine.generate(prompts, group_size=2, max_new_tokens=NEW_TOKENS)
+    cut = engine.generate(prompts, group_size=2, max_new_tokens=limits)
+    for group, cut_group, limit in zip(whole, cut, limits, strict=True):
+        assert [sample.token_ids for sample in cut_group] == [sample.token_ids[:limit] for sample in group]
+        for cut_sample, sample in zip(cut_group, group, strict=True):
+            assert cut_sample.logprobs == pytest.approx(sample.logprobs[:limit], abs=1e-4)
+    with pytest.raises(ValueError, match="2 limits for 4 prompts"):
+        engine.generate(prompts, max_new_tokens=[1, 2])
+
+
 def test_samples_follow_the_models_distribution() -> None:
     """First tokens of 4000 samples: every token's share within five standard errors of its probability."""
     model, count = tiny_model("llama"), 4000

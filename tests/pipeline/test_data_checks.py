@@ -56,6 +56,10 @@ def test_held_out_prompts_must_not_be_learnt_from(tmp_path: Path, stage: str, na
         check(tmp_path, **{name: [*ROWS[name], {"prompt": " taxi?", **row}]})
 
 
+def test_texts_without_prompts_overlap_with_nothing(tmp_path: Path) -> None:
+    check(tmp_path, demonstrations=[{"text": "Taxi?"}])
+
+
 def test_a_prompt_counts_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="held_out: a prompt comes twice"):
         check(tmp_path, held_out=[*ROWS["held_out"], {"prompt": "taxi? ", "truth": {"word": {"contains": "x"}}}])
@@ -64,6 +68,45 @@ def test_a_prompt_counts_once(tmp_path: Path) -> None:
 def test_a_check_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"held_out: .*unknown kind 'conains'"):
         check(tmp_path, held_out=[{"prompt": "Taxi?", "truth": {"word": {"conains": "Travel"}}}])
+
+
+@pytest.mark.parametrize(
+    ("stage", "row"), [("dpo", {"chosen": "Travel", "rejected": "Meals"}), ("grpo", {"truth": {"x": {"max_words": 3}}})]
+)
+def test_what_dpo_and_grpo_learnt_from_is_not_held_out(tmp_path: Path, stage: str, row: dict[str, Any]) -> None:
+    recipe = {
+        "stages": {
+            stage: {"model": "smollm2-135m-instruct", "data": "data/learnt.jsonl"},
+            "evaluation": {"base": "smollm2-135m-instruct", "models": [stage], "prompts": "data/held_out.jsonl"},
+        }
+    }
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "learnt.jsonl").write_text(json.dumps({"prompt": "held_out ", **row}) + "\n")
+    path = write_recipe(tmp_path, json.dumps(recipe))
+    with pytest.raises(DataError, match=rf"^evaluation: held-out data and the data of {stage} overlap"):
+        check_data(load_recipe(path), [stage, "evaluation"])
+
+
+GROUPED = """\
+stages:
+  grpo: {model: smollm2-135m-instruct, data: data/prompts.jsonl}
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [({}, "no column 'truth'"), ({"truth": {"word": {"conains": "Travel"}}}, "unknown kind 'conains'")],
+)
+def test_checks_that_will_score_are_looked_at_first(tmp_path: Path, row: dict[str, Any], told: str) -> None:
+    """Without a reward model GRPO needs checks for every prompt; a prompt without is told now, not when its turn comes
+    after an hour of training. With one it needs none."""
+    path = write_recipe(tmp_path, GROUPED)
+    rows = [{"prompt": "Taxi?", "truth": {"word": {"contains": "Travel"}}}, {"prompt": "Bus?", **row}]
+    (tmp_path / "data" / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "judge").mkdir()
+    check_data(load_recipe(path, [f"grpo.reward_model={tmp_path / 'judge'}"]), ["grpo"])
+    with pytest.raises(DataError, match=f"grpo: .*{told}"):
+        check_data(load_recipe(path), ["grpo"])
 
 
 def test_data_changed_under_a_running_stage_make_no_artifact(kitchen: Kitchen) -> None:

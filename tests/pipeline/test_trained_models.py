@@ -9,7 +9,7 @@ from tests.data.tiny_tokenizers import tiny as tiny_tokenizer
 from tests.training.world import tiny_policy
 
 from trimtab.errors import ModelError
-from trimtab.pipeline.training_stages import check_same_tokens
+from trimtab.pipeline.trained_models import check_same_tokens
 
 
 def test_a_reward_model_must_read_the_policys_tokens() -> None:

@@ -7,19 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.config.world import write_recipe
+from tests.config.world import RECIPE, write_recipe
 
-from trimtab.config import Recipe, load_recipe
+from trimtab.config import KINDS, Recipe, load_recipe
 from trimtab.pipeline.runner import Finished, StageFunction, run
-
-KINDS = ("sft", "reward_model", "ppo", "evaluation", "report")
 
 
 class Kitchen:
     """A recipe in a folder with its store, and stage functions that keep a list of what was run."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = write_recipe(folder)
+        self.path = write_recipe(folder, RECIPE + "runtime: {threads: 1, precision: fp32}\n")
         self.store = folder / "store"
         self.ran: list[str] = []
         self.functions: dict[str, StageFunction] = dict.fromkeys(KINDS, self.stage)

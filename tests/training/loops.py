@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from trimtab.errors import Interrupted
 from trimtab.models.trunk import Trunk
+from trimtab.training.rollout import Rollout
 from trimtab.training.step import OptimizerSettings
 
 OPTIMIZER = OptimizerSettings(learning_rate=1e-2, warmup_ratio=0.0, schedule="linear")
@@ -45,6 +48,35 @@ def gradients_of(module: ModuleType) -> Iterator[list[Gradients]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "update", catching)
         yield caught
+
+
+@contextmanager
+def strange_sampler(module: ModuleType) -> Iterator[None]:
+    """Rollouts whose sampler says that it drew from another distribution, by up to half a nat a token.
+
+    Padding says something, too, which nobody may read.
+    """
+    collect = module.collect
+
+    def collecting(*arguments: object, **settings: object) -> Rollout:
+        rollout = collect(*arguments, **settings)
+        noise = torch.rand(rollout.mask.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+        return replace(rollout, sampler_logprobs=rollout.sampler_logprobs + noise)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "collect", collecting)
+        yield
+
+
+def importance_by_hand(logprobs: Tensor, rollout: Rollout, cap: float | None) -> Tensor:
+    """min(p / p_sampler, cap) of each token, one after another; 1 without a cap."""
+    weights = torch.ones(rollout.mask.shape, dtype=torch.float64)
+    if cap is not None:
+        for r, t in rollout.mask.nonzero().tolist():
+            weights[r, t] = min(math.exp(logprobs[r, t].item() - rollout.sampler_logprobs[r, t].item()), cap)
+        assert (weights == cap).any()
+        assert weights.min() < 0.9
+    return weights
 
 
 def assert_same_gradients(actual: Sequence[Gradients], expected: Sequence[Gradients]) -> None:

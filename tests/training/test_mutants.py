@@ -17,7 +17,16 @@ from types import ModuleType
 
 import pytest
 from tests.models import test_policy, test_reference, test_scalar_model, test_trunk
-from tests.training import loops, test_ppo_loop, test_reward_model, test_rollout, test_sft, test_step
+from tests.training import (
+    loops,
+    test_dpo,
+    test_grpo_loop,
+    test_ppo_loop,
+    test_reward_model,
+    test_rollout,
+    test_sft,
+    test_step,
+)
 
 Check = Callable[[Path], None]
 """A test that passes, given a folder to write in."""
@@ -158,20 +167,105 @@ def ppo_resume(folder: Path) -> None:
     loops.check_resume(test_ppo_loop.full, folder, stops=[2])
 
 
+def ppo_importance(folder: Path) -> None:
+    test_ppo_loop.check_first_gradients(folder, adapter=False, cap=1.3)
+
+
+def dpo_gradients(folder: Path) -> None:
+    test_dpo.check_first_gradients(folder, adapter=False, moved=True)
+
+
+def dpo_start(folder: Path) -> None:
+    test_dpo.check_first_gradients(folder, adapter=False, moved=False)
+
+
+def dpo_learning(folder: Path) -> None:
+    test_dpo.check_learning(folder, adapter=False)
+
+
+def dpo_lora(folder: Path) -> None:
+    test_dpo.check_learning(folder, adapter=True)
+
+
+def dpo_cut(folder: Path) -> None:
+    test_dpo.check_cut(folder, adapter=False)
+
+
+def dpo_dropout(folder: Path) -> None:
+    test_dpo.check_dropout(folder)
+
+
+def dpo_resume(folder: Path) -> None:
+    loops.check_resume(test_dpo.lora, folder, stops=[3])
+
+
+def grpo_gradients(folder: Path) -> None:
+    test_grpo_loop.check_first_gradients(folder, adapter=False, importance_cap=1.3)
+
+
+def grpo_tokens(folder: Path) -> None:
+    test_grpo_loop.check_first_gradients(folder, adapter=False, importance_cap=1.3, aggregation="token")
+
+
+def grpo_unscaled(folder: Path) -> None:
+    test_grpo_loop.check_first_gradients(folder, adapter=False, importance_cap=1.3, scale_advantages=False)
+
+
+def grpo_second(folder: Path) -> None:
+    test_grpo_loop.check_second_update(folder, adapter=False)
+
+
+def grpo_cut(folder: Path) -> None:
+    test_grpo_loop.check_cut(folder, adapter=False)
+
+
+def grpo_first_step(folder: Path) -> None:
+    test_grpo_loop.check_agreement(folder)
+
+
+def equal_scores(folder: Path) -> None:
+    test_grpo_loop.check_equal_scores(folder)
+
+
+def no_reference(folder: Path) -> None:
+    test_grpo_loop.test_without_kl_the_reference_is_never_asked(folder, test_grpo_loop.ONE_UPDATE)
+
+
+def stray_engine(folder: Path) -> None:
+    test_grpo_loop.check_stray(folder)
+
+
+def stray_gradients(folder: Path) -> None:
+    test_grpo_loop.check_importance(folder)
+
+
+def grpo_resume(folder: Path) -> None:
+    loops.check_resume(test_grpo_loop.full, folder, stops=[2])
+
+
 PPO, RM, SFT = "trimtab.training.ppo", "trimtab.training.reward_model", "trimtab.training.sft"
 POLICY, SCALAR, TRUNK = "trimtab.models.policy", "trimtab.models.scalar_model", "trimtab.models.trunk"
 STEP, ROLLOUT, STATE = "trimtab.training.step", "trimtab.training.rollout", "trimtab.training.state"
+LEARNER, EXPERIENCE = "trimtab.training.learner", "trimtab.training.experience"
 CHAT, ENCODING, REFERENCE = "trimtab.data.chat", "trimtab.training.encoding", "trimtab.models.reference"
-TOGETHER = "rows.append(PreferenceRow(TokenRow(tuple(template.prompt_ids(prompt)), responses), pairs))"
-APART = "rows += [PreferenceRow(TokenRow(tuple(template.prompt_ids(prompt)), responses), (pair,)) for pair in pairs]"
+DPO, GRPO = "trimtab.training.dpo", "trimtab.training.grpo"
+FIRST_ONES = "[: len(mask), : mask.shape[1]]"
+CHOSEN_FIRST = "pair.chosen for start, pair in pairs]],\n        rewards[[start + pair.rejected"
+REJECTED_FIRST = "pair.rejected for start, pair in pairs]],\n        rewards[[start + pair.chosen"
+OLD_OVER_SAMPLER, SAMPLER_OVER_OLD = (
+    "old_logprobs, sampler_logprobs, mask, cap",
+    "sampler_logprobs, old_logprobs, mask, cap",
+)
+TOGETHER = "yield PreferenceRow(row, pairs)"
+APART = "yield from [PreferenceRow(row, (pair,)) for pair in pairs]"
 
 MUTANTS = [
     # Models
     (POLICY, "Policy.logprobs", policy_values, "temperature forgotten", ", temperature=temperature) => )"),
     (POLICY, "Policy.logprobs", first_step, "temperature forgotten", ", temperature=temperature) => )"),
-    (POLICY, "Policy.logprobs_and_entropy", rollout, "untempered", "=temperature) for chunk => =1.0) for chunk"),
-    (POLICY, "response_logprobs", policy_values, "shifted", "targets[batch.mask] => targets[batch.mask].roll(1)"),
-    (POLICY, "response_logprobs", sft_loss, "shifted", "targets[batch.mask] => targets[batch.mask].roll(1)"),
+    (POLICY, "Policy.logprobs_and_entropy", rollout, "untempered", ", temperature=temperature) => )"),
+    (POLICY, "_by_chunks", policy_values, "shifted", "targets[batch.mask] => targets[batch.mask].roll(1)"),
+    (POLICY, "_by_chunks", sft_loss, "shifted", "targets[batch.mask] => targets[batch.mask].roll(1)"),
     (POLICY, "head_logits", soft_cap, "soft cap forgotten", "torch.tanh(logits / cap) * cap => logits"),
     (POLICY, "Policy.save", saved_policy, "stops at eos alone", "sorted(self.template.stop_ids) => [2]"),
     (CHAT, "ChatTemplate.plain_form", plain_form, "bos forgotten", "if self._adds_bos() => if False"),
@@ -182,7 +276,7 @@ MUTANTS = [
     (TRUNK, "Trunk._let_learn", two_graphs, "only the active one", "in self._learning => == self._active"),
     (TRUNK, "Trunk.using", adapter_dropout, "always on", "self._drop_out(train) => self._drop_out(True)"),
     (TRUNK, "Trunk.copy_adapter", adapter_copy, "memory shared", "parameter.data.float().clone() => parameter.data"),
-    (TRUNK, "Trunk.hidden", mapped_reference, "weights ignored", "if state is None => if True"),
+    (TRUNK, "Trunk._written_out_hidden", mapped_reference, "weights ignored", "if not state => if True"),
     (REFERENCE, "_adapter_off", adapter_reference, "adapter on", "using(None) => using(policy.adapter)"),
     (REFERENCE, "_mapped", mapped_reference, "head of today", ", head=head) => )"),
     # Steps and rollouts
@@ -191,34 +285,113 @@ MUTANTS = [
     (STEP, "accumulate", bad_loss, "NaN let through", "not torch.isfinite(output.loss) => torch.isinf(output.loss)"),
     (STEP, "accumulate", added_up, "last metrics only", "merge(merged, output.metrics) => dict(output.metrics)"),
     (ROLLOUT, "over_rows", order_of_rows, "order of lengths", "result[places, => result[places.sort().values,"),
-    (ROLLOUT, "collect", rollout, "reference untempered", "reference(batch, temperature) => reference(batch, 1)"),
+    (ROLLOUT, "measure_reference", rollout, "reference untempered", "(batch, temperature) => (batch, 1)"),
     (ROLLOUT, "collect", rollout, "cut off is finished", '== "stop" => == "length"'),
     # Fine-tuning
     (SFT, "train_sft", sft_cut, "normalised by micro-batch", "=num_tokens) => =int(laid.mask.sum()))"),
     (SFT, "train_sft", sft_resume, "dropout not seeded", "torch.manual_seed(mix(seed, step)) => pass"),
     (STATE, "Checkpoint._tensors", sft_resume, "moments not kept", "[parameter].items() => [None].items()"),
     # Reward model
-    (ENCODING, "preference_rows", preference_layout, "pairs of a prompt split", f"{TOGETHER} => {APART}"),
-    (ENCODING, "preference_rows", preference_weights, "pairs of a prompt split", f"{TOGETHER} => {APART}"),
+    (ENCODING, "_preference_rows", preference_layout, "pairs of a prompt split", f"{TOGETHER} => {APART}"),
+    (ENCODING, "_preference_rows", preference_weights, "pairs of a prompt split", f"{TOGETHER} => {APART}"),
     (RM, "preference_loss", preference_weights, "pairs weigh one", "1 / len(row.pairs) => 1.0"),
     (RM, "preference_loss", preference_weights, "margin forgotten", "[pair.margin for => [0.0 for"),
     (RM, "train_reward_model", preference_cut, "normalised by micro-batch", "=len(batch)) => =len(chunk))"),
     (RM, "train_reward_model", preference_resume, "normalised again", "if start == 0: => if True:"),
     # PPO
-    (PPO, "shaped_rewards", estimates, "sign of the KL", "kl_coef=kl_coef) => kl_coef=-kl_coef)"),
-    (PPO, "estimate", estimates, "not centred", "(advantages, mask) => (advantages, mask, shift_mean=False)"),
-    (PPO, "shaped_rewards", whitened_rewards, "rewards centred", ", shift_mean=False) => )"),
-    (PPO, "shaped_rewards", estimates, "the finished pay", "(~rollout.finished) => rollout.finished"),
-    (PPO, "_part", ppo_gradients, "other responses' numbers", "tensor[places, => tensor[: len(places),"),
-    (PPO, "Learner.learn", ppo_gradients, "per row, not per token", ".sum().item() => .any().item()"),
+    (EXPERIENCE, "shaped_rewards", estimates, "sign of the KL", "kl_coef=kl_coef) => kl_coef=-kl_coef)"),
+    (EXPERIENCE, "estimate", estimates, "not centred", "(advantages, mask) => (advantages, mask, shift_mean=False)"),
+    (EXPERIENCE, "shaped_rewards", whitened_rewards, "rewards centred", ", shift_mean=False) => )"),
+    (EXPERIENCE, "shaped_rewards", estimates, "the finished pay", "(~rollout.finished) => rollout.finished"),
+    (LEARNER, "Learner.learn", ppo_gradients, "other responses' numbers", "tensor[places, => tensor[: len(places),"),
+    (LEARNER, "num_tokens", ppo_gradients, "per response, not per token", "sum(len(response) for => sum(1 for"),
     (PPO, "policy_loss", ppo_gradients, "temperature forgotten", "temperature=s.temperature => temperature=1.0"),
     (PPO, "policy_loss", first_step, "dropout on", "s.temperature) => s.temperature, train=True)"),
-    (PPO, "value_loss", ppo_gradients, "advantages for returns", "part.returns => part.advantages"),
+    (
+        PPO,
+        "value_loss",
+        ppo_gradients,
+        "advantages for returns",
+        "cut(experience.returns) => cut(experience.advantages)",
+    ),
     (PPO, "train_ppo", warm_up, "no waiting", "range(s.value_warmup_steps, s.num_steps) => range(s.num_steps)"),
     (PPO, "train_ppo", kl_controller, "steps for responses", "num_steps=len(rollout.scores) => num_steps=1"),
     (PPO, "train_ppo", ppo_resume, "coefficient forgotten", 'saved.get("kl_coef", s.kl_coef) => s.kl_coef'),
-    (PPO, "minibatches", groups, "responses for groups", "minibatch_size // group => minibatch_size"),
-    (PPO, "summarise", ppo_log, "padding counted", "masked_mean(rollout.entropies, mask) => rollout.entropies.mean()"),
+    (LEARNER, "minibatches", groups, "responses for groups", "minibatch_size // group => minibatch_size"),
+    (
+        EXPERIENCE,
+        "summarise",
+        ppo_log,
+        "padding counted",
+        "masked_mean(experience.entropies, mask) => experience.entropies.mean()",
+    ),
+    (PPO, "policy_loss", ppo_importance, "importance forgotten", "if s.importance_cap is not None => if False"),
+    (PPO, "policy_loss", ppo_importance, "cap forgotten", "cap=s.importance_cap => cap=1e9"),
+    (PPO, "policy_loss", ppo_importance, "others' weights", "else cut(weights) => else weights[:len(batch.mask)]"),
+    # DPO
+    (DPO, "preference_loss", dpo_gradients, "exchanged", f"{CHOSEN_FIRST} => {REJECTED_FIRST}"),
+    (DPO, "preference_loss", dpo_start, "exchanged", f"{CHOSEN_FIRST} => {REJECTED_FIRST}"),
+    (DPO, "preference_loss", dpo_learning, "exchanged", f"{CHOSEN_FIRST} => {REJECTED_FIRST}"),
+    (DPO, "preference_loss", dpo_start, "labels ignored", "[pair.probability for => [1.0 for"),
+    (DPO, "preference_loss", dpo_start, "beta forgotten", "beta=beta => beta=1.0"),
+    (
+        DPO,
+        "preference_loss",
+        dpo_gradients,
+        "reference of now",
+        "reference(laid, 1.0) => policy.logprobs(laid).detach()",
+    ),
+    (DPO, "preference_loss", dpo_cut, "other prompts' responses", "[piece.start for piece => [0 for piece"),
+    (DPO, "preference_loss", dpo_cut, "normalised by micro-batch", "normalizer=normalizer => normalizer=len(pairs)"),
+    (DPO, "preference_loss", dpo_dropout, "dropout off", ", train=True => "),
+    (DPO, "train_dpo", dpo_start, "prompts weigh alike", "sum(len(row.pairs) for row in batch) => len(batch)"),
+    (DPO, "train_dpo", dpo_resume, "dropout not seeded", "torch.manual_seed(mix(seed, step)) => pass"),
+    (REFERENCE, "_mapped", dpo_learning, "weights of today", ", state=decoder) => )"),
+    (REFERENCE, "_adapter_off", dpo_lora, "adapter on", "using(None) => using(policy.adapter)"),
+    # GRPO
+    (GRPO, "compare", grpo_gradients, "not grouped", "rollout.groups, => torch.zeros_like(rollout.groups),"),
+    (GRPO, "compare", equal_scores, "not grouped", "rollout.groups, => torch.zeros_like(rollout.groups),"),
+    (GRPO, "compare", grpo_unscaled, "scaled always", "scale=s.scale_advantages => scale=True"),
+    (GRPO, "compare", grpo_gradients, "the finished pay", "(~rollout.finished) => rollout.finished"),
+    (GRPO, "compare", no_reference, "asked for nothing", "s.kl_coef > 0 => s.kl_coef >= 0"),
+    (GRPO, "compare", grpo_second, "never measured", "if not s.is_on_policy => if False"),
+    (GRPO, "compare", grpo_second, "old untempered", "policy, temperature=s.temperature => policy, temperature=1.0"),
+    (
+        GRPO,
+        "compare",
+        grpo_gradients,
+        "reference untempered",
+        "reference, temperature=s.temperature => reference, temperature=1",
+    ),
+    (GRPO, "group_loss", grpo_second, "old is new", "if experience.old_logprobs is None else => if True else"),
+    (GRPO, "group_loss", grpo_gradients, "old not detached", "logprobs.detach() if => logprobs if"),
+    (GRPO, "group_loss", grpo_gradients, "KL a bonus", "output.loss + s.kl_coef => output.loss - s.kl_coef"),
+    (GRPO, "group_loss", grpo_gradients, "coefficient forgotten", "s.kl_coef * kl.loss => kl.loss"),
+    (GRPO, "group_loss", grpo_gradients, "KL weighed as well", "weights=token_weight => weights=weights"),
+    (
+        GRPO,
+        "group_loss",
+        grpo_gradients,
+        "tokens weigh alike",
+        "(rollout.mask, s.aggregation) => (rollout.mask, 'token')",
+    ),
+    (GRPO, "group_loss", grpo_tokens, "responses counted", 's.aggregation == "response" => True'),
+    (
+        GRPO,
+        "group_loss",
+        grpo_cut,
+        "normalised by micro-batch",
+        "weights=weights, normalizer=normalizer => weights=weights, normalizer=len(mask)",
+    ),
+    (GRPO, "group_loss", grpo_gradients, "others' weights", f"cut(weight_of_tokens) => weight_of_tokens{FIRST_ONES}"),
+    (GRPO, "group_loss", grpo_gradients, "importance inverted", f"{OLD_OVER_SAMPLER} => {SAMPLER_OVER_OLD}"),
+    (GRPO, "group_loss", stray_gradients, "importance forgotten", "s.importance_cap is not None => False"),
+    (GRPO, "group_loss", grpo_gradients, "cap forgotten", "cap=s.importance_cap => cap=1e9"),
+    (GRPO, "group_loss", grpo_gradients, "temperature forgotten", "temperature=s.temperature => temperature=1.0"),
+    (GRPO, "group_loss", grpo_first_step, "temperature forgotten", "temperature=s.temperature => temperature=1.0"),
+    (GRPO, "train_grpo", stray_engine, "gap not told", 'check_gap(numbers["sampler/logprob_gap"], where, run) => pass'),
+    (ROLLOUT, "check_gap", grpo_first_step, "always told", "gap > MAX_LOGPROB_GAP => True"),
+    (GRPO, "train_grpo", grpo_resume, "first prompts", "prompts_per_step, step, => prompts_per_step, start,"),
 ]
 
 

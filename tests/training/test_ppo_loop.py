@@ -24,6 +24,8 @@ from tests.training.loops import (
     assert_same_gradients,
     check_resume,
     gradients_of,
+    importance_by_hand,
+    strange_sampler,
     tensors_of,
     with_dropout,
 )
@@ -36,12 +38,14 @@ from trimtab.feedback.scorers import FunctionScorer, RewardModelScorer
 from trimtab.generation.engine import Engine
 from trimtab.models.loading import load_policy, load_reward_model
 from trimtab.models.policy import Policy
-from trimtab.models.reference import reference_of
+from trimtab.models.reference import Reference, reference_of
 from trimtab.models.rows import TokenRow
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.models.trunk import Trunk
-from trimtab.training import ppo
-from trimtab.training.ppo import Experience, PPOSettings, estimate, minibatches, summarise, train_ppo
+from trimtab.training import learner, ppo
+from trimtab.training.experience import Experience, estimate, summarise
+from trimtab.training.learner import minibatches
+from trimtab.training.ppo import PPOSettings, train_ppo
 from trimtab.training.rollout import Rollout, Scorer, collect
 from trimtab.types import Completion, Prompt
 
@@ -63,6 +67,7 @@ SETTINGS = PPOSettings(
     gae_lambda=0.9,
     clip_eps=0.2,
     value_clip_eps=0.2,
+    importance_cap=2.0,
     whiten_rewards=True,
     whiten_advantages=True,
     missing_eos_penalty=0.5,
@@ -123,16 +128,15 @@ def make_world(adapter: bool, dropout: bool = False) -> World:
 # From rollout to experience ------------------------------------------------------------------------------------------
 
 
-def roll_out(world: World, folder: Path) -> Rollout:
-    """A rollout of a policy that has moved away from its reference."""
+def roll_out(world: World, folder: Path) -> tuple[Rollout, Reference]:
+    """A rollout of a policy that has moved away from its reference, and that reference."""
     policy, template = world.policy, world.policy.template
     reference = reference_of(policy, folder / "reference.safetensors")
     with torch.no_grad():
         for parameter in policy.trainable_parameters().values():
             parameter += 0.03 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    return collect(
+    rollout = collect(
         policy,
-        reference,
         world.scorer,
         Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id),
         PROMPTS,
@@ -140,8 +144,8 @@ def roll_out(world: World, folder: Path) -> Rollout:
         max_new_tokens=6,
         temperature=0.8,
         seed=1,
-        max_tokens=SMALL,
     )
+    return rollout, reference
 
 
 def whitened(numbers: list[list[float]], *, shift_mean: bool) -> list[list[float]]:
@@ -160,17 +164,27 @@ def test_rewards_and_advantages_by_the_textbook(tmp_path: Path, whiten_rewards: 
 
 def check_estimate(folder: Path, whiten_rewards: bool, whiten_advantages: bool) -> None:
     world = make_world(adapter=False)
-    rollout = roll_out(world, folder)
+    rollout, reference = roll_out(world, folder)
     assert set(rollout.finished.tolist()) == {True, False}
     settings = replace(SETTINGS, whiten_rewards=whiten_rewards, whiten_advantages=whiten_advantages)
-    experience = estimate(rollout, world.value_model, settings, kl_coef=0.3, pad_id=0, max_tokens=SMALL)
+    experience = estimate(
+        rollout,
+        world.policy,
+        reference,
+        world.value_model,
+        settings.shaping,
+        kl_coef=0.3,
+        temperature=0.8,
+        max_tokens=SMALL,
+        fit_values=False,
+    )
 
     lengths = rollout.mask.sum(1).tolist()
     logprobs, ref_logprobs = (
         [row[:n] for row, n in zip(tensor.tolist(), lengths, strict=True)]
-        for tensor in (rollout.logprobs, rollout.ref_logprobs)
+        for tensor in (experience.logprobs, experience.ref_logprobs)
     )
-    assert (rollout.logprobs - rollout.ref_logprobs).abs().max() > 0.05
+    assert (experience.logprobs - experience.ref_logprobs).abs().max() > 0.05
     values = [row[:n] for row, n in zip(plain_values(world, rollout.rows).tolist(), lengths, strict=True)]
     rewards = [
         oracle.kl_shaped_rewards(score if finished else score - 0.5, ours, theirs, 0.3)
@@ -219,15 +233,18 @@ def made_up_experience() -> Experience:
         mask=mask,
         scores=torch.tensor([1.0, 3.0, 2.0, 2.0]),
         finished=torch.tensor([True, False, True, True]),
+        sampler_logprobs=tokens([-1.1], [-2.0, -1.0, -1.3], [-1.0, -1.0], [-3.0, -1.4]),
+    )
+    return Experience(
+        rollout,
         logprobs=tokens([-1.0], [-2.0, -1.0, -1.0], [-1.0, -1.0], [-3.0, -1.0]),
         ref_logprobs=tokens([-1.5], [-2.0, -2.0, -1.5], [-1.0, -1.0], [-2.0, -1.0]),
         entropies=tokens([1.0], [2.0, 3.0, 4.0], [1.0, 1.0], [2.0, 2.0]),
-        sampler_logprobs=tokens([-1.1], [-2.0, -1.0, -1.3], [-1.0, -1.0], [-3.0, -1.4]),
+        values=tokens([1.0], [1.0, 3.0, 5.0], [2.0, 4.0], [6.0, 6.0]),
+        advantages=torch.zeros(4, 3),
+        returns=tokens([2.0], [2.0, 4.0, 6.0], [2.0, 4.0], [6.0, 6.0]),
+        rewards=tokens([1.0], [0.5, 0.5, 2.0], [-1.0, 2.0], [1.0, 1.0]),
     )
-    returns = tokens([2.0], [2.0, 4.0, 6.0], [2.0, 4.0], [6.0, 6.0])
-    values = tokens([1.0], [1.0, 3.0, 5.0], [2.0, 4.0], [6.0, 6.0])
-    rewards = tokens([1.0], [0.5, 0.5, 2.0], [-1.0, 2.0], [1.0, 1.0])
-    return Experience(rollout, values, torch.zeros(4, 3), returns, rewards)
 
 
 def test_what_is_logged_of_a_rollout_by_hand() -> None:
@@ -255,19 +272,21 @@ def test_what_is_logged_of_a_rollout_by_hand() -> None:
 @pytest.mark.parametrize(("size", "expected"), [(None, [5]), (2, [1] * 5), (4, [2, 2, 1]), (1, [1] * 5), (7, [3, 2])])
 def test_minibatches_keep_groups_together(size: int | None, expected: list[int]) -> None:
     """Five prompts with two responses each. Every prompt comes once, in an order the seed decides."""
-    rollout = replace(made_up_experience().rollout, rows=[TokenRow((5,), ((6,), (7,)))] * 5)
-    batches = minibatches(rollout, size, seed=1)
+    rows = [TokenRow((5,), ((6,), (7,)))] * 5
+    batches = minibatches(rows, size, seed=1)
     assert [len(batch) for batch in batches] == expected
     assert sorted(index for batch in batches for index in batch) == list(range(5))
-    assert batches == minibatches(rollout, size, seed=1)
-    orders = {tuple(index for batch in minibatches(rollout, size, seed) for index in batch) for seed in range(9)}
+    assert batches == minibatches(rows, size, seed=1)
+    orders = {tuple(index for batch in minibatches(rows, size, seed) for index in batch) for seed in range(9)}
     assert len(orders) > 1
 
 
 # The update ----------------------------------------------------------------------------------------------------------
 
 
-def first_update(world: World, folder: Path, micro_batch_tokens: int) -> tuple[Experience, Gradients, Gradients]:
+def first_update(
+    world: World, folder: Path, micro_batch_tokens: int, settings: PPOSettings = ONE_UPDATE
+) -> tuple[Experience, Gradients, Gradients]:
     """What the first update is made from, and its two gradients."""
     kept: list[Experience] = []
     estimated = ppo.estimate
@@ -276,28 +295,33 @@ def first_update(world: World, folder: Path, micro_batch_tokens: int) -> tuple[E
         kept.append(estimated(*arguments, **settings))
         return kept[-1]
 
-    with pytest.MonkeyPatch.context() as patch, gradients_of(ppo) as caught:
+    with pytest.MonkeyPatch.context() as patch, gradients_of(learner) as caught:
         patch.setattr(ppo, "estimate", keeping)
-        world.train(MemoryRun(folder), ONE_UPDATE, micro_batch_tokens)
+        world.train(MemoryRun(folder), settings, micro_batch_tokens)
     (experience,), (value_gradients, policy_gradients) = kept, caught
     return experience, policy_gradients, value_gradients
 
 
+@pytest.mark.parametrize("cap", [None, 1.3])
 @pytest.mark.parametrize("adapter", [False, True], ids=["full", "lora"])
-def test_the_first_gradients_are_those_of_plain_forwards(tmp_path: Path, adapter: bool) -> None:
+def test_the_first_gradients_are_those_of_plain_forwards(tmp_path: Path, adapter: bool, cap: float | None) -> None:
     """Where nothing has moved the policy's is -A grad log p, at the sampling temperature, and the value model's
-    (V - return) grad V, both over all tokens of the batch."""
-    check_first_gradients(tmp_path, adapter)
+    (V - return) grad V, both over all tokens of the batch. With a cap a token's part of the policy's is multiplied by
+    min(p / p_sampler, cap), here with a sampler that says it drew from something else."""
+    check_first_gradients(tmp_path, adapter, cap)
 
 
-def check_first_gradients(folder: Path, adapter: bool) -> None:
-    experience, policy_gradients, value_gradients = first_update(make_world(adapter), folder, SMALL)
+def check_first_gradients(folder: Path, adapter: bool, cap: float | None = None) -> None:
+    settings = replace(ONE_UPDATE, importance_cap=cap)
+    with strange_sampler(ppo):
+        experience, policy_gradients, value_gradients = first_update(make_world(adapter), folder, SMALL, settings)
     world, rows, mask = make_world(adapter), experience.rollout.rows, experience.rollout.mask
     assert mask.sum(1).unique().numel() > 1
 
     with world.policy.trunk.using(world.policy.adapter):
         plain = each_response(rows, lambda *pair: plain_logprobs(world.policy.model, *pair, 0.8))
-    loss = -(experience.advantages * plain).sum() / mask.sum()
+    weights = importance_by_hand(plain, experience.rollout, cap)
+    loss = -(weights * experience.advantages * plain).sum() / mask.sum()
     assert_same_gradients([policy_gradients], [gradients(loss, world.policy.trainable_parameters())])
 
     fit_by_hand(world, experience)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -28,8 +29,9 @@ from torch import Tensor
 from trimtab.errors import ModelError
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.training import reward_model
-from trimtab.training.encoding import PreferenceRow, preference_rows
+from trimtab.training.encoding import preference_rows
 from trimtab.training.reward_model import train_reward_model
+from trimtab.training.row_files import PreferenceRow
 from trimtab.training.step import OptimizerSettings
 from trimtab.types import Comparison
 
@@ -43,6 +45,11 @@ COMPARISONS = [
     Comparison(FIRST, "Travel", "Missing receipt", margin=0.5),
     Comparison(THIRD, "Lunch for two", "Lunch", probability=0.0),
 ]
+
+
+def rows_of(comparisons: Sequence[Comparison]) -> Sequence[PreferenceRow]:
+    with TemporaryDirectory() as folder:
+        return list(preference_rows(comparisons, TEMPLATE, max_length=100, run=MemoryRun(Path(folder))))
 
 
 def scalar_model(dropout: bool = False) -> ScalarModel:
@@ -88,7 +95,7 @@ def train(
 
 def test_all_comparisons_of_a_prompt_are_one_row() -> None:
     """Three comparisons of three responses, each response once; prompts in the order in which they appear."""
-    rows = preference_rows(COMPARISONS, TEMPLATE, max_length=100)
+    rows = rows_of(COMPARISONS)
     texts = [[TEMPLATE.decode(response) for response in row.row.responses] for row in rows]
     assert texts == [["Meals", "Travel", "Missing receipt"], ["No.", "Yes."], ["Lunch for two", "Lunch"]]
     assert [[(pair.chosen, pair.rejected) for pair in row.pairs] for row in rows] == [
@@ -126,7 +133,7 @@ def test_every_prompt_weighs_one(tmp_path: Path) -> None:
     expected = sum(sum(several) / len(several) for several in losses.values()) / 3
 
     run = MemoryRun(tmp_path)
-    rows = preference_rows(COMPARISONS, TEMPLATE, max_length=100)
+    rows = rows_of(COMPARISONS)
     settings = replace(OPTIMIZER, micro_batch_tokens=SMALL)
     with gradients_of(reward_model) as caught:
         train(model, rows, run, settings=settings, centering=centering)
@@ -139,7 +146,7 @@ def test_every_prompt_weighs_one(tmp_path: Path) -> None:
 
 def test_cutting_a_batch_changes_no_gradient(tmp_path: Path) -> None:
     gradients = []
-    rows = preference_rows(COMPARISONS, TEMPLATE, max_length=100)
+    rows = rows_of(COMPARISONS)
     for max_tokens in (SMALL, LARGE):
         with gradients_of(reward_model) as caught:
             settings = replace(OPTIMIZER, micro_batch_tokens=max_tokens)
@@ -163,7 +170,7 @@ def test_a_separable_preference_is_learned_and_generalises(tmp_path: Path) -> No
             for amount, question in enumerate(questions[start:stop], start=start)
         ]
 
-    seen, unseen = (preference_rows(comparisons(*part), TEMPLATE, max_length=100) for part in ((0, 16), (16, 24)))
+    seen, unseen = (rows_of(comparisons(*part)) for part in ((0, 16), (16, 24)))
     train(model, seen, run, num_epochs=6, prompts_per_step=4, normalize=True)
     assert len(run.logged) == 24
     assert run.logged[-1]["reward_model/accuracy"] == 1
@@ -179,7 +186,7 @@ def test_a_model_that_scores_all_alike_cannot_be_normalised(tmp_path: Path) -> N
     model = scalar_model()
     with torch.no_grad():
         model.head.weight.zero_()
-    rows = preference_rows(COMPARISONS, TEMPLATE, max_length=100)
+    rows = rows_of(COMPARISONS)
     with pytest.raises(ModelError, match="same score"):
         train(model, rows, MemoryRun(tmp_path), normalize=True)
 
@@ -190,14 +197,14 @@ def test_a_model_that_scores_all_alike_cannot_be_normalised(tmp_path: Path) -> N
 def lora(run: MemoryRun) -> dict[str, Tensor]:
     """With dropout, and normalised before and after: once each, also when it was stopped between."""
     model = scalar_model(dropout=True)
-    rows = preference_rows(COMPARISONS, TEMPLATE, max_length=100)
+    rows = rows_of(COMPARISONS)
     train(model, rows, run, num_epochs=3, prompts_per_step=2, normalize=True)
     return tensors_of(model.trainable_parameters())
 
 
 def full(run: MemoryRun) -> dict[str, Tensor]:
     model = ScalarModel.fresh(tiny_policy().trunk, adapter=None, seed=0)
-    rows = preference_rows(COMPARISONS, TEMPLATE, max_length=100)
+    rows = rows_of(COMPARISONS)
     train(model, rows, run, num_epochs=3, prompts_per_step=2, normalize=True)
     return tensors_of(model.trainable_parameters())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from trimtab.models.policy import Policy
 from trimtab.models.reference import reference_of
 from trimtab.models.rows import RowBatch, TokenRow
 from trimtab.models.scalar_model import ScalarModel
-from trimtab.training.rollout import Rollout, collect, over_rows
+from trimtab.training.rollout import Rollout, collect, measure, measure_reference, over_rows
 from trimtab.types import Completion, Prompt
 
 TEMPERATURE = 0.8
@@ -41,11 +42,20 @@ def length_and_place(prompt: Prompt, completion: Completion) -> float:
     return 100.0 * PROMPTS.index(prompt) + sum(completion.token_ids) % 97
 
 
-def roll_out(policy: Policy, folder: Path, max_tokens: int, engine: Engine | None = None) -> Rollout:
+@dataclass(frozen=True)
+class Measured:
+    """A rollout and what policy and reference say of it."""
+
+    rollout: Rollout
+    logprobs: Tensor
+    entropies: Tensor
+    ref_logprobs: Tensor
+
+
+def roll_out(policy: Policy, engine: Engine | None = None) -> Rollout:
     template = policy.template
     return collect(
         policy,
-        reference_of(policy, folder / "reference.safetensors"),
         FunctionScorer(length_and_place),
         engine or Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, max_batch=5),
         PROMPTS,
@@ -53,8 +63,16 @@ def roll_out(policy: Policy, folder: Path, max_tokens: int, engine: Engine | Non
         max_new_tokens=7,
         temperature=TEMPERATURE,
         seed=3,
-        max_tokens=max_tokens,
     )
+
+
+def measured(rollout: Rollout, policy: Policy, folder: Path, max_tokens: int) -> Measured:
+    reference = reference_of(policy, folder / "reference.safetensors")
+    logprobs, entropies = measure(rollout, policy, temperature=TEMPERATURE, max_tokens=max_tokens)
+    ref_logprobs = measure_reference(
+        rollout, reference, temperature=TEMPERATURE, max_tokens=max_tokens, pad_id=policy.template.pad_id
+    )
+    return Measured(rollout, logprobs, entropies, ref_logprobs)
 
 
 @torch.no_grad()
@@ -67,12 +85,13 @@ def plain(model: torch.nn.Module, rows: Sequence[TokenRow]) -> Tensor:
 def test_every_tensor_lines_up(tmp_path: Path, adapter: bool, max_tokens: int) -> None:
     """Each completion alone through the plain model gives the numbers that stand in its row."""
     policy = talkative_policy(adapter)
-    rollout = roll_out(policy, tmp_path, max_tokens)
+    rollout = roll_out(policy)
     assert set(rollout.finished.tolist()) == {True, False}
-    check_lines_up(rollout, policy)
+    check_lines_up(measured(rollout, policy, tmp_path, max_tokens), policy)
 
 
-def check_lines_up(rollout: Rollout, policy: Policy) -> None:
+def check_lines_up(measured: Measured, policy: Policy) -> None:
+    rollout = measured.rollout
     template, rows = policy.template, rollout.rows
     assert [row.prompt_ids for row in rows] == [tuple(template.prompt_ids(prompt)) for prompt in PROMPTS]
     assert [len(row.responses) for row in rows] == [3] * len(PROMPTS)
@@ -93,14 +112,14 @@ def check_lines_up(rollout: Rollout, policy: Policy) -> None:
         tables = [plain_table(policy.model, row.prompt_ids, r, TEMPERATURE) for row in rows for r in row.responses]
     entropies = torch.nn.utils.rnn.pad_sequence([-(t.exp() * t).sum(-1) for t in tables], batch_first=True)
     for actual, expected in (
-        (rollout.logprobs, logprobs),
+        (measured.logprobs, logprobs),
         (rollout.sampler_logprobs, logprobs),
-        (rollout.entropies, entropies),
-        (rollout.ref_logprobs, reference_logprobs(policy, rows)),
+        (measured.entropies, entropies),
+        (measured.ref_logprobs, reference_logprobs(policy, rows)),
     ):
         torch.testing.assert_close(actual.double(), expected, atol=1e-4, rtol=0)
-    assert (rollout.sampler_logprobs - rollout.logprobs).abs().max() < 1e-4
-    assert not rollout.logprobs.requires_grad
+    assert (rollout.sampler_logprobs - measured.logprobs).abs().max() < 1e-4
+    assert not measured.logprobs.requires_grad
 
 
 def reference_logprobs(policy: Policy, rows: Sequence[TokenRow]) -> Tensor:
@@ -118,29 +137,29 @@ def test_the_engine_samples_from_the_policy_as_it_is_now(tmp_path: Path) -> None
     policy = talkative_policy(adapter=True)
     template = policy.template
     engine = Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, max_batch=5)
-    before = roll_out(policy, tmp_path, LARGE, engine)
+    before = roll_out(policy, engine)
     policy.trunk.add_adapter("value", **ADAPTER | {"dropout": 0.5})
     stir(policy.trunk, "policy", seed=2)
     with policy.trunk.using("value", train=True):
         pass
-    after = roll_out(policy, tmp_path, LARGE, engine)
-    assert after.completions != before.completions
+    after = measured(roll_out(policy, engine), policy, tmp_path, LARGE)
+    assert after.rollout.completions != before.completions
     with policy.trunk.using("policy"):
         check_lines_up(after, policy)
 
 
 def test_a_seed_gives_the_same_rollout_again(tmp_path: Path) -> None:
     policy = talkative_policy(adapter=False)
-    first, again = (roll_out(policy, tmp_path, LARGE) for _ in range(2))
-    assert first.completions == again.completions
+    first, again = (measured(roll_out(policy), policy, tmp_path, LARGE) for _ in range(2))
+    assert first.rollout.completions == again.rollout.completions
     assert torch.equal(first.logprobs, again.logprobs)
 
 
-def test_a_reward_model_scores_the_rollouts_own_tokens(tmp_path: Path) -> None:
+def test_a_reward_model_scores_the_rollouts_own_tokens() -> None:
     """Not its text tokenised again: a response that was cut off has no end of turn to be read at."""
     policy = talkative_policy(adapter=False)
     model = ScalarModel.fresh(tiny_policy(seed=4).trunk, adapter=None, seed=0)
-    rollout = roll_out(policy, tmp_path, LARGE)
+    rollout = roll_out(policy)
     scorer = RewardModelScorer(model, pad_id=policy.template.pad_id, max_tokens=SMALL)
     scores = scorer(PROMPTS, rollout.completions, rollout.rows)
     decoder, expected = model.trunk.causal_lm.get_decoder(), []

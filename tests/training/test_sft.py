@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -48,7 +49,9 @@ ANSWERS = [
 
 def demonstrations(policy: Policy) -> list[TokenRow]:
     pairs = zip(prompts(len(ANSWERS)), ANSWERS, strict=True)
-    return demonstration_rows([Demonstration(*pair) for pair in pairs], policy.template, max_length=100)
+    given = [Demonstration(*pair) for pair in pairs]
+    with TemporaryDirectory() as folder:
+        return list(demonstration_rows(given, policy.template, max_length=100, run=MemoryRun(Path(folder))))
 
 
 def fine_tune(

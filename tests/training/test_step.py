@@ -159,7 +159,8 @@ def test_a_loop_stops_at_a_broken_model(tmp_path: Path) -> None:
         parameters[name][0, 0] = math.nan
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     demonstrations = [Demonstration(prompt, "answer") for prompt in prompts(3)]
-    rows, run = demonstration_rows(demonstrations, policy.template, max_length=100), MemoryRun(tmp_path)
+    run = MemoryRun(tmp_path)
+    rows = demonstration_rows(demonstrations, policy.template, max_length=100, run=run)
     with pytest.raises(NumericsError, match=r"sft step 1: the loss is nan on rows"):
         train_sft(
             policy,
@@ -175,6 +176,6 @@ def test_a_loop_stops_at_a_broken_model(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "bad_batch.json").read_text())
     assert sorted(tuple(row["prompt_ids"]) for row in written) == sorted(row.prompt_ids for row in rows)
     assert run.logged == []
-    assert [path.name for path in tmp_path.iterdir()] == ["bad_batch.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"bad_batch.json", "demonstrations"}
     for name, parameter in policy.trainable_parameters().items():
         torch.testing.assert_close(parameter.detach(), before[name], atol=0, rtol=0, equal_nan=True)

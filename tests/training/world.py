@@ -22,6 +22,7 @@ class MemoryRun:
         self.state = folder
         self.stop_after = stop_after
         self.logged: list[dict[str, float]] = []
+        self.warnings: list[str] = []
 
     def log(self, metrics: Mapping[str, float]) -> None:
         self.logged.append(dict(metrics))
@@ -31,6 +32,9 @@ class MemoryRun:
 
     def progress(self, description: str, done: int, total: int, **fields: object) -> None:
         pass
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
     def stop_requested(self) -> bool:
         return self.stop_after is not None and len(self.logged) >= self.stop_after

@@ -42,9 +42,10 @@ def kl_loss(
     Shapes: all `[R, T]`; `weights` w (default 1) and `normalizer` as in the policy loss beside it. Metrics: kl/loss,
     the plain mean of k3, nats a token. Source: Shao et al. 2024 (GRPO), equations 3 and 4.
     """
+    w = torch.ones_like(logprobs) if weights is None else weights
+    require_same_shape(logprobs=logprobs, ref_logprobs=ref_logprobs, mask=mask, weights=w)
     estimates = k3(torch.where(mask, logprobs, 0.0), torch.where(mask, ref_logprobs, 0.0))
-    total = masked_sum(estimates if weights is None else weights * estimates, mask)
-    return LossOutput(share(total, normalizer), {"kl/loss": over_tokens(estimates, mask)})
+    return LossOutput(share(masked_sum(w * estimates, mask), normalizer), {"kl/loss": over_tokens(estimates, mask)})
 
 
 def adapt_kl_coef(kl_coef: float, kl: float, *, target: float, horizon: float, num_steps: int) -> float:

@@ -23,7 +23,19 @@ SECONDS_OF_SPEED = 60.0
 """The time left follows from the speed over about the last minute, so that a slow stretch is soon forgotten."""
 
 
-class TerminalReporter(Reporter):
+class SayingReporter(Reporter):
+    """One that can print a line, and prints what the user should know."""
+
+    def say(self, message: str) -> None:
+        """Print a line."""
+        raise NotImplementedError
+
+    def told(self, message: str) -> None:
+        """One line."""
+        self.say(message)
+
+
+class TerminalReporter(SayingReporter):
     """Messages above a live bar with the time left."""
 
     def __init__(self, console: Console, bars: Progress) -> None:
@@ -71,7 +83,7 @@ class TerminalReporter(Reporter):
             self._task = None
 
 
-class LineReporter(Reporter):
+class LineReporter(SayingReporter):
     """A line now and then, where the output is a file or a pipe."""
 
     def __init__(self) -> None:
@@ -118,7 +130,7 @@ class LineReporter(Reporter):
         return f"{duration((now - began) / (done - first) * (total - done))} left"
 
 
-class QuietReporter(Reporter):
+class QuietReporter(SayingReporter):
     """Nothing on standard output but the JSON at the end; what must be said goes to standard error."""
 
     def say(self, message: str) -> None:
@@ -127,7 +139,7 @@ class QuietReporter(Reporter):
 
 
 @contextmanager
-def reporter_for(as_json: bool) -> Iterator[TerminalReporter | LineReporter | QuietReporter]:
+def reporter_for(as_json: bool) -> Iterator[SayingReporter]:
     """The reporter that suits where the output goes."""
     console = Console(highlight=False, markup=False, emoji=False)
     if as_json:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from trimtab.data.chat import ChatTemplate
     from trimtab.data.check import Example, Report
-    from trimtab.data.files import Place
+    from trimtab.data.files import Watch
 
 app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
 
@@ -40,8 +42,9 @@ def check_command(
     from trimtab.data.check import check
     from trimtab.data.formats import read
 
-    data = read(file, skip_bad=True, columns=_renames(columns or []))
-    report = check(data, _template(model))
+    template = _template(model)
+    with _progress() as watch:
+        report = check(read(file, columns=_renames(columns or []), watch=watch), template)
     if as_json:
         text = json.dumps(_as_json(report), ensure_ascii=False, indent=2)
         typer.echo(text.encode("utf-8", "backslashreplace").decode())  # half a surrogate pair, as JSON writes it
@@ -49,6 +52,18 @@ def check_command(
         _show(report)
     if report.bad and not skip_bad:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Watch]:
+    """A bar with the time left, beside the output, for as long as it takes. None where nobody looks."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("reading", total=1.0)
+        yield lambda share: bars.update(task, completed=share)
 
 
 def _renames(options: list[str]) -> dict[str, str]:
@@ -74,6 +89,8 @@ def _template(model: str | None) -> ChatTemplate | None:
 def _as_json(report: Report) -> dict[str, Any]:
     plain = dataclasses.asdict(report)
     plain["bad"] = [{"file": b.place.file, b.place.unit: b.line, "reason": b.reason} for b in report.bad]
+    if not report.not_listed:
+        del plain["not_listed"]
     return plain
 
 
@@ -85,12 +102,12 @@ def _show(report: Report) -> None:
     console.print(f"format     {report.format} ({report.kind})")
     console.print(f"columns    {_safe(', '.join(report.columns))}")
     console.print(
-        f"rows       {report.rows}, of these {len({bad.place for bad in report.bad})} bad; {report.records} records, "
+        f"rows       {report.rows}, of these {_number(report, 'bad')} bad; {report.records} records, "
         f"{report.distinct_prompts} different prompts"
     )
     _show_lengths(console, report)
-    _show_places(console, "Rows that repeat an earlier row", report.duplicates)
-    _show_places(console, "Comparisons that contradict an earlier one", report.contradictions)
+    _show_places(console, "Rows that repeat an earlier row", report, "duplicates")
+    _show_places(console, "Comparisons that contradict an earlier one", report, "contradictions")
     for place, length in report.long_rows[:_LISTED]:
         console.print(f"[yellow]Very long row[/] {_safe(str(place))}: {length:,} characters")
     for example in report.examples:
@@ -111,12 +128,19 @@ def _show_lengths(console: Console, report: Report) -> None:
         console.print(table)
 
 
-def _show_places(console: Console, title: str, found: list[tuple[Place, Place]]) -> None:
-    console.print(f"{title}: {len(found)}")
+def _number(report: Report, name: str) -> int:
+    """How many findings of a sort there are, listed or not."""
+    return len(getattr(report, name)) + report.not_listed.get(name, 0)
+
+
+def _show_places(console: Console, title: str, report: Report, name: str) -> None:
+    found, number = getattr(report, name), _number(report, name)
+    console.print(f"{title}: {number}")
     for first, again in found[:_LISTED]:
         console.print(f"  {again.unit} {again.number} and {first.unit} {first.number}")
-    if len(found) > _LISTED:
-        console.print(f"  and {len(found) - _LISTED} more (--json lists them all)")
+    if number > _LISTED:
+        all_of_them = "them all" if number == len(found) else f"the first {len(found):,}"
+        console.print(f"  and {number - _LISTED} more (--json lists {all_of_them})")
 
 
 def _show_example(console: Console, example: Example) -> None:
@@ -153,7 +177,9 @@ def _show_bad(console: Console, report: Report) -> None:
     if not report.bad:
         console.print("\n[green]Every row can be read.[/]")
         return
-    console.print(f"\n[bold red]Bad rows: {len(report.bad)}[/]")
+    console.print(f"\n[bold red]Bad rows: {_number(report, 'bad')}[/]")
     for bad in report.bad:
         console.print(f"  {_safe(str(bad))}")
+    if "bad" in report.not_listed:
+        console.print(f"  and {report.not_listed['bad']} more")
     console.print("Mend these rows, or leave them out: --skip-bad, in a recipe's stage skip_bad: true.")

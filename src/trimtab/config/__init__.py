@@ -5,7 +5,9 @@ from trimtab.config.recipe import Recipe
 from trimtab.config.stages import (
     KINDS,
     Adapter,
+    DPOStage,
     EvaluationStage,
+    GRPOStage,
     PPOStage,
     ReportStage,
     RewardModelStage,
@@ -18,7 +20,9 @@ from trimtab.config.stages import (
 __all__ = [
     "KINDS",
     "Adapter",
+    "DPOStage",
     "EvaluationStage",
+    "GRPOStage",
     "PPOStage",
     "Recipe",
     "ReportStage",

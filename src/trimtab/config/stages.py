@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-POLICIES = ("sft", "ppo")
+POLICIES = ("sft", "dpo", "ppo", "grpo")
 """Kinds of stages whose artifact is a model that writes."""
 
 Positive = Annotated[int, Field(gt=0)]
@@ -32,9 +32,11 @@ class Runtime(Strict):
         pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$",
         description="Where to compute: auto, cpu, cuda, cuda:1, mps.",
     )
-    threads: int | None = Field(None, gt=0, description="CPU threads to use; null leaves the choice to PyTorch.")
+    threads: int | None = Field(
+        None, gt=0, description="CPU threads to use; null takes as many as are measured to be fastest."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Number type of matrix products; auto takes bf16 where the hardware is faster at it."
+        "auto", description="Number type of matrix products; auto takes bf16 where it is measured to be clearly faster."
     )
 
 
@@ -125,6 +127,27 @@ class RewardModelStage(TrainingStage):
     max_steps: int | None = Field(None, gt=0, description="Stop after this many steps, whatever num_epochs says.")
 
 
+class DPOStage(TrainingStage):
+    """Direct preference optimisation: do more of what comparisons prefer, without a reward model."""
+
+    kind: Literal["dpo"] = "dpo"
+    learning_rate: float = Field(5e-5, gt=0, description="Size of the optimiser's steps at their largest.")
+    beta: float = Field(0.1, gt=0, description="Price of drifting from the start: more keeps the policy closer to it.")
+    num_epochs: int = Field(1, gt=0, description="How often the comparisons are read.")
+    prompts_per_step: int = Field(16, gt=0, description="Prompts a step, each with all of its comparisons.")
+    max_steps: int | None = Field(None, gt=0, description="Stop after this many steps, whatever num_epochs says.")
+
+
+ImportanceCap = Annotated[
+    float | None,
+    Field(
+        ge=1,
+        description="Largest weight that corrects for the generator's log-probabilities not being the trainer's; "
+        "null does not correct.",
+    ),
+]
+
+
 class PPOStage(TrainingStage):
     """Reinforcement learning by PPO: write, be scored by the reward model, do more of what scored well."""
 
@@ -153,6 +176,7 @@ class PPOStage(TrainingStage):
     gae_lambda: Share = Field(0.95, description="How far advantages trust what came rather than the value model.")
     clip_eps: float = Field(0.2, gt=0, description="How far a token's probability ratio may move in a step.")
     value_clip_eps: float = Field(0.2, gt=0, description="How far a value may move in a step.")
+    importance_cap: ImportanceCap = 2.0
     whiten_rewards: bool = Field(False, description="Divide a step's rewards by their deviation.")
     whiten_advantages: bool = Field(True, description="Give a step's advantages mean 0 and deviation 1.")
     missing_eos_penalty: float = Field(1.0, ge=0, description="Taken from the score of a response that does not end.")
@@ -167,13 +191,46 @@ class PPOStage(TrainingStage):
         return self
 
 
+class GRPOStage(TrainingStage):
+    """Reinforcement learning by GRPO: write several answers, do more of those that score above their group's mean."""
+
+    references = {"model": POLICIES, "reward_model": ("reward_model",)}
+
+    kind: Literal["grpo"] = "grpo"
+    reward_model: str | None = Field(
+        None,
+        description="What scores responses: an earlier stage, or the folder of a reward model; null scores them by "
+        "the share they pass of the checks in the data's column truth.",
+    )
+    learning_rate: float = Field(3e-5, gt=0, description="Size of the policy's steps at their largest.")
+    num_steps: int = Field(50, gt=0, description="How often responses are written and learnt from.")
+    prompts_per_step: int = Field(8, gt=0, description="Prompts answered in a step.")
+    group_size: int = Field(8, gt=1, description="Responses written to each prompt, compared with one another.")
+    max_new_tokens: int = Field(128, gt=0, description="Longest response, in tokens.")
+    temperature: float = Field(1.0, gt=0, description="How freely responses are drawn: 1 is as the model believes.")
+    num_epochs: int = Field(1, gt=0, description="How often a step's responses are learnt from.")
+    minibatch_size: int | None = Field(
+        None, gt=0, description="Responses in one update; null takes all of the step's responses at once."
+    )
+    kl_coef: float = Field(
+        0.04, ge=0, description="Weight in the loss of the drift from the start (nats a token); 0 needs no reference."
+    )
+    clip_eps: float = Field(0.2, gt=0, description="How far a token's probability ratio may move in a step.")
+    scale_advantages: bool = Field(True, description="Divide advantages by the deviation of their group's scores.")
+    aggregation: Literal["token", "response"] = Field(
+        "response", description="What weighs the same in the loss: every token, or every response."
+    )
+    importance_cap: ImportanceCap = 2.0
+    missing_eos_penalty: float = Field(0.0, ge=0, description="Taken from the score of a response that does not end.")
+
+
 class Bars(Strict):
     """Promises on the share of held-out answers that pass every check."""
 
     group: str = Field("all", description="The prompts they speak of: a value of the column kind, or all.")
     before_below: Share = Field(description="Before training the share is below this.")
     after_above: Share = Field(description="After fine-tuning the share is above this.")
-    largest_loss: Share = Field(0.05, description="Reinforcement learning loses less than this.")
+    largest_loss: Share = Field(0.05, description="What comes after fine-tuning loses less than this.")
 
 
 class EvaluationStage(StageConfig):
@@ -224,7 +281,9 @@ class ReportStage(StageConfig):
 KINDS: dict[str, type[StageConfig]] = {
     "sft": SFTStage,
     "reward_model": RewardModelStage,
+    "dpo": DPOStage,
     "ppo": PPOStage,
+    "grpo": GRPOStage,
     "evaluation": EvaluationStage,
     "report": ReportStage,
 }

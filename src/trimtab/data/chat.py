@@ -67,24 +67,27 @@ class ChatTemplate:
         self.pad_id = self._choose_pad()
         self._context_ids = self._encoder.encode(self._frame.start)
         self._context = self._to_text(self._context_ids)
-        self._lead_text = self._after_context(self._continue(self._frame.lead))
+        self._lead_text = self._after_context(self._continue([self._frame.lead])[0])
         self._tail_text = self._frame.tail.removesuffix(self._end_of_turn)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Tokens of the conversation and the opening of the assistant's turn. An empty prompt is one start token."""
-        if not prompt.messages:
-            return [self._start_id()]
-        return self._encoder.encode(self._start_of_text() + self._render(prompt.messages, open_turn=True))
+        return self.encode_prompts([prompt])[0]
+
+    def encode_prompts(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """`prompt_ids` of each of several prompts, faster than one by one."""
+        rendered = self._render([prompt.messages for prompt in prompts if prompt.messages], open_turn=True)
+        encoded = iter(self._encoder.encode_all(rendered))
+        return [next(encoded) if prompt.messages else [self._start_id()] for prompt in prompts]
 
     def response_ids(self, text: str) -> list[int]:
         """Tokens the model should write: the response as the template writes it, then the end-of-turn token."""
-        frame = self._frame
-        full = self._start_of_text() + self._render((_QUESTION, Message("assistant", text)), open_turn=False)
-        if full.startswith(frame.start) and full[len(frame.start) :].endswith(frame.after):
-            content = full[len(frame.start) : len(full) - len(frame.after)]
-        else:  # the template rewrites what surrounds the response because of its text
-            content = frame.lead + self._encoder.guard(text)
-        return self._continue(content + frame.tail)
+        return self.encode_responses([text])[0]
+
+    def encode_responses(self, texts: Sequence[str]) -> list[list[int]]:
+        """`response_ids` of each of several responses, faster than one by one."""
+        rendered = self._render([(_QUESTION, Message("assistant", text)) for text in texts], open_turn=False)
+        return self._continue([self._written(full, text) for full, text in zip(rendered, texts, strict=True)])
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Response tokens as text, up to the first stop token and without what the template itself adds."""
@@ -112,37 +115,50 @@ class ChatTemplate:
                 waiting = ()
         return labelled
 
-    def _render(self, messages: Sequence[Message], *, open_turn: bool) -> str:
-        return self._apply([Message(m.role, self._encoder.guard(m.content)) for m in messages], open_turn)
+    def _written(self, full: str, text: str) -> str:
+        """What the model writes of a rendered conversation that ends with its response."""
+        frame = self._frame
+        if full.startswith(frame.start) and full[len(frame.start) :].endswith(frame.after):
+            return full[len(frame.start) : len(full) - len(frame.after)] + frame.tail
+        # the template rewrites what surrounds the response because of its text
+        return frame.lead + self._encoder.guard(text) + frame.tail
 
-    def _apply(self, messages: Sequence[Message], open_turn: bool) -> str:
+    def _render(self, conversations: Sequence[Sequence[Message]], *, open_turn: bool) -> list[str]:
+        """Conversations as text, from what opens every text on; what looks like a control token in them is hidden."""
+        guarded = [[Message(m.role, self._encoder.guard(m.content)) for m in messages] for messages in conversations]
+        start = self._start_of_text()
+        return [start + text for text in self._apply(guarded, open_turn)]
+
+    def _apply(self, conversations: Sequence[Sequence[Message]], open_turn: bool) -> list[str]:
         from jinja2 import TemplateError
 
+        if not conversations:
+            return []
         try:
-            rendered = self.tokenizer.apply_chat_template(
-                [{"role": m.role, "content": m.content} for m in messages],
+            return self.tokenizer.apply_chat_template(
+                [[{"role": m.role, "content": m.content} for m in messages] for messages in conversations],
                 chat_template=PLAIN_TEMPLATE if self.is_plain else None,
                 add_generation_prompt=open_turn,
                 tokenize=False,
             )
         except TemplateError as error:
-            roles = ", ".join(m.role for m in messages)
+            if len(conversations) > 1:  # find the one that is refused
+                return [text for messages in conversations for text in self._apply([messages], open_turn)]
+            roles = ", ".join(m.role for m in conversations[0])
             raise DataError(
                 f"The chat template of {self._name()} refuses a conversation with the roles [{roles}]: {error}. Change "
                 "the rows, or choose a model whose template accepts these roles."
             ) from error
-        return str(rendered)
 
     def _template_tokens(self) -> list[str]:
         """Added tokens the template writes, whether or not the tokenizer calls them special."""
-        rendered = self._apply((_QUESTION, Message("assistant", _ANSWER), _QUESTION), open_turn=True)
+        (rendered,) = self._apply([(_QUESTION, Message("assistant", _ANSWER), _QUESTION)], open_turn=True)
         added = [token.content for token in self.tokenizer.added_tokens_decoder.values()]
         return [token for token in added if token in rendered and not token.isspace() and not token.isalnum()]
 
     def _find_frame(self) -> tuple[_Frame, str]:
-        start_of_text = self._start_of_text()
-        opened = start_of_text + self._render((_QUESTION,), open_turn=True)
-        full = start_of_text + self._render((_QUESTION, Message("assistant", _ANSWER)), open_turn=False)
+        (opened,) = self._render([(_QUESTION,)], open_turn=True)
+        (full,) = self._render([(_QUESTION, Message("assistant", _ANSWER))], open_turn=False)
         before, found, after = full.rpartition(_ANSWER)
         if not found:
             raise ModelError(
@@ -160,13 +176,13 @@ class ChatTemplate:
             )
         return _Frame(start, lead, self.tokenizer.eos_token, after), self.tokenizer.eos_token
 
-    def _continue(self, written: str) -> list[int]:
-        """Tokens of text that follows the opened turn. The opening keeps its own tokens, as it does in generation."""
-        opening = self._encoder.encode(self._frame.start)
-        whole = self._encoder.encode(self._frame.start + written)
-        if whole[: len(opening)] == opening:
-            return whole[len(opening) :]
-        return self._encoder.encode_apart(written)
+    def _continue(self, written: Sequence[str]) -> list[list[int]]:
+        """Tokens of texts that follow the opened turn. The opening keeps its own tokens, as it does in generation."""
+        opening, found = self._context_ids, []
+        for text, ids in zip(written, self._encoder.encode_all([self._frame.start + w for w in written]), strict=True):
+            opens = ids[: len(opening)] == opening
+            found.append(ids[len(opening) :] if opens else self._encoder.encode_apart(text))
+        return found
 
     def _choose_pad(self) -> int:
         tokenizer = self.tokenizer

@@ -12,19 +12,24 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
+from trimtab.data.json_list import JsonList
 from trimtab.errors import DataError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 HUB_SPELLING = "hf:owner/name, hf:owner/name:split or hf:owner/name/config:split"
 # CSV has text cells only: these columns hold JSON in a cell.
 STRUCTURED_COLUMNS = frozenset({"messages", "conversations", "responses", "ranking", "scores", "votes", "truth"})
+
+Watch = Callable[[float], None]
+"""Is told every thousand rows how much of a source has been read, from 0 to 1. It may raise, which ends the reading."""
+_ROWS_BETWEEN_TELLING = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +54,23 @@ class Row:
     problem: str = ""
 
 
-def read_rows(source: str | Path) -> Iterator[Row]:
+def unwatched(share: float) -> None:
+    """A `Watch` that does nothing."""
+
+
+def read_rows(source: str | Path, watch: Watch = unwatched) -> Iterator[Row]:
     """Rows of a file, a folder of files, or a Hugging Face data set (`hf:owner/name:split`), in order."""
     if str(source).startswith("hf:"):
-        yield from _hub_rows(str(source))
+        yield from _hub_rows(str(source), watch)
         return
-    for file in data_files(Path(source)):
-        yield from _file_rows(file)
+    files = data_files(Path(source))
+    sizes = [file.stat().st_size for file in files]
+    for number, file in enumerate(files):
+
+        def watch_file(share: float, before: int = sum(sizes[:number]), size: int = sizes[number]) -> None:
+            watch((before + share * size) / sum(sizes))
+
+        yield from _file_rows(file, watch_file)
 
 
 def data_files(path: Path) -> list[Path]:
@@ -85,25 +100,30 @@ def _not_found(path: Path) -> str:
     return f"{message} A data set of the Hugging Face hub is written {HUB_SPELLING}."
 
 
-def _file_rows(path: Path) -> Iterator[Row]:
+def _file_rows(path: Path, watch: Watch) -> Iterator[Row]:
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
     if kind == "parquet":
-        yield from _parquet_rows(path)
+        yield from _parquet_rows(path, watch)
         return
-    with _opened(path) as stream:
-        if kind == "csv":
-            yield from _csv_rows(path, stream)
-        elif kind == "jsonl":
-            yield from _json_lines(path, stream)
-        else:
-            yield from _json_rows(path, stream)
+    with _opened(path) as (stream, file):
+        rows = {"csv": _csv_rows, "jsonl": _json_lines}.get(kind, _json_rows)(path, stream)
+        size = path.stat().st_size
+        yield from _watched(rows, lambda number: file.tell() / size, watch)
+
+
+def _watched(rows: Iterator[Row], share: Callable[[int], float], watch: Watch) -> Iterator[Row]:
+    """The same rows. `share` says how much of the source was read when so many rows were."""
+    for number, row in enumerate(rows, start=1):
+        if number % _ROWS_BETWEEN_TELLING == 0:
+            watch(share(number))
+        yield row
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, unzipped, after a look that it is text."""
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """The file's bytes, unzipped, after a look that it is text; and the file, which knows how far it was read."""
     try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as opened:
+        with path.open("rb") as file, gzip.open(file) if path.name.endswith(".gz") else nullcontext(file) as opened:
             stream = cast("IO[bytes]", opened)
             head = stream.read(4096)
             if not head.strip():
@@ -114,7 +134,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
                     "UTF-8 text, or give it the ending of what it is (.parquet, .jsonl.gz)."
                 )
             stream.seek(0)
-            yield stream
+            yield stream, file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged or cut short: {error}. Fetch or write it again.") from error
     except OSError as error:
@@ -150,17 +170,28 @@ def _object_row(place: Place, value: Any, length: int) -> Row:
 
 def _json_rows(path: Path, stream: IO[bytes]) -> Iterator[Row]:
     """A JSON list, an object around one list, or JSON lines under the name .json."""
+    is_list = stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+    stream.seek(0)
+    if not is_list and _is_lines(stream):
+        yield from _json_lines(path, stream)
+        return
+    number = 0
+    for number, value in enumerate(JsonList(path, stream) if is_list else _wrapped(path, stream), start=1):
+        yield _object_row(Place(str(path), number, "item"), value, len(json.dumps(value, ensure_ascii=False)))
+    if not number:
+        raise DataError(f"{path} is an empty list: there is not one row in it.")
+
+
+def _is_lines(stream: IO[bytes]) -> bool:
     first = stream.readline().removeprefix(b"\xef\xbb\xbf").strip()
     second = stream.readline().strip()
     stream.seek(0)
-    if first.startswith(b"{") and first.endswith(b"}") and second.startswith(b"{"):
-        yield from _json_lines(path, stream)
-        return
-    for number, value in enumerate(_json_items(path, stream.read()), start=1):
-        yield _object_row(Place(str(path), number, "item"), value, len(json.dumps(value, ensure_ascii=False)))
+    return first.startswith(b"{") and first.endswith(b"}") and second.startswith(b"{")
 
 
-def _json_items(path: Path, raw: bytes) -> list[Any]:
+def _wrapped(path: Path, stream: IO[bytes]) -> list[Any]:
+    """The list in an object, or an object that is a row; it is read whole."""
+    raw = stream.read()
     try:
         value = json.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -175,8 +206,6 @@ def _json_items(path: Path, raw: bytes) -> list[Any]:
         value = lists[0] if len(lists) == 1 else [value]
     if not isinstance(value, list):
         raise DataError(f"{path} holds {_json_kind(value)}, not a list of objects.")
-    if not value:
-        raise DataError(f"{path} is an empty list: there is not one row in it.")
     return value
 
 
@@ -232,7 +261,7 @@ def _csv_row(place: Place, header: list[str], cells: list[str]) -> Row:
     return Row(place, value, length)
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _parquet_rows(path: Path, watch: Watch) -> Iterator[Row]:
     try:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
@@ -240,18 +269,21 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: reading Parquet needs pyarrow: pip install 'trimtab[parquet]'.") from error
     try:
         table = parquet.ParquetFile(path)
-        number = 0
-        for batch in table.iter_batches(batch_size=256):
-            for value in batch.to_pylist():
-                number += 1
-                yield Row(Place(str(path), number, "row"), value, _text_length(value))
+        total = table.metadata.num_rows
+        if not total:
+            raise DataError(f"{path} is empty: there is not one row in it.")
+        values = (value for batch in table.iter_batches(batch_size=256) for value in batch.to_pylist())
+        yield from _watched(_table_rows(str(path), values), lambda number: number / total, watch)
     except (arrow.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file: {error}.") from error
-    if not number:
-        raise DataError(f"{path} is empty: there is not one row in it.")
 
 
-def _hub_rows(source: str) -> Iterator[Row]:
+def _table_rows(source: str, values: Iterable[Any]) -> Iterator[Row]:
+    for number, value in enumerate(values, start=1):
+        yield Row(Place(source, number, "row"), value, _text_length(value))
+
+
+def _hub_rows(source: str, watch: Watch) -> Iterator[Row]:
     name, config, split = _hub_parts(source)
     try:
         from datasets import load_dataset
@@ -264,8 +296,7 @@ def _hub_rows(source: str) -> Iterator[Row]:
             f"{source} could not be loaded: {error}. Without a network, fetch it on another machine, write it with "
             "dataset.to_json('data.jsonl') and give that file here. With one, check the name, the split and the config."
         ) from error
-    for number, value in enumerate(rows, start=1):
-        yield Row(Place(source, number, "row"), value, _text_length(value))
+    yield from _watched(_table_rows(source, rows), lambda number: number / len(rows), watch)
 
 
 def _hub_parts(source: str) -> tuple[str, str | None, str]:

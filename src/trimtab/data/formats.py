@@ -1,20 +1,25 @@
 """Any data file as records: the format is found from the columns, never asked for.
 
 `read` gives what a file holds; `read_demonstrations`, `read_comparisons` and `read_prompts` give what a training stage
-needs, converted where that is honest, or say what to do where it is not.
+needs, converted where that is honest, or say what to do where it is not. Rows are read when they are asked for and none
+is kept, so a file may be larger than memory.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, combinations, islice
+from dataclasses import dataclass
+from itertools import combinations, islice
 from pathlib import Path
 from statistics import pstdev
+from typing import Any
 
-from trimtab.data.files import Place, Row, read_rows
+from trimtab.data.files import Place, Row, Watch, read_rows, unwatched
 from trimtab.data.messages import RowError
+from trimtab.data.on_disk import Groups
+from trimtab.data.seen import Numbering
 from trimtab.data.shapes import SHAPES, Kind, Record, Shape, Values, find_shape
 from trimtab.errors import DataError
 from trimtab.types import Comparison, Demonstration, Grade, Prompt, Ranking
@@ -28,7 +33,7 @@ _SYNONYMS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BadRow:
     """A row that was not read, and why."""
 
@@ -44,112 +49,162 @@ class BadRow:
         return f"{self.place}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class ReadRow:
+    """A row that was read: its place, its length in characters, and what it says, or why that cannot be read."""
+
+    place: Place
+    length: int
+    records: Sequence[Record] = ()
+    problem: str = ""
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """What a file holds: `records` in file order, `places[i]` where record i stands, `bad` what was dropped."""
+    """What a file holds, read anew each time one goes through it. It is the records of its good rows, in order.
+
+    Going through them raises `DataError` at the end when a row was bad, and gives no record after the first bad row;
+    with `skip_bad` such rows are left out. It also raises when there is not one record.
+    """
 
     source: str
-    format: str
-    kind: Kind
+    shape: Shape
     columns: tuple[str, ...]
-    records: list[Record] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
-    lengths: list[tuple[Place, int]] = field(default_factory=list)
-    bad: list[BadRow] = field(default_factory=list)
+    renames: Mapping[str, str]
+    skip_bad: bool
+    watch: Watch
 
-    def demonstrations(self) -> list[Demonstration]:
-        """The demonstrations; for comparisons use `read_comparisons`. Raises `DataError` when there are none."""
-        self._stop_if_empty()
-        found = [record for record in self.records if isinstance(record, Demonstration)]
-        if not found:
-            raise DataError(f"{self._what()}, not responses to imitate. {_advice(self.columns)}")
-        return found
+    @property
+    def format(self) -> str:
+        """The name of its format."""
+        return self.shape.name
 
-    def comparisons(self) -> list[Comparison]:
-        """The comparisons; rankings and grades as all their pairs. Raises `DataError` when there are none."""
-        self._stop_if_empty()
-        found: list[Comparison] = []
-        if self.kind == "comparisons":
-            found = [record for record in self.records if isinstance(record, Comparison)]
-        elif self.kind == "rankings":
-            found = [pair for record in self.records if isinstance(record, Ranking) for pair in ranked_pairs(record)]
-        elif self.kind == "grades":
-            found = graded_pairs(record for record in self.records if isinstance(record, Grade))
-        elif self.kind == "unpaired":
-            raise DataError(
-                f"{self._what()}: verdicts on single responses. A reward model needs two responses to one prompt; put "
-                "a better and a worse one in the columns prompt, chosen and rejected."
-            )
-        if not found:
-            raise DataError(f"{self._what()}, not comparisons. They need the columns prompt, chosen and rejected.")
-        return found
+    @property
+    def kind(self) -> Kind:
+        """What its rows hold."""
+        return self.shape.kind
 
-    def prompts(self) -> list[Prompt]:
-        """The prompts; those of judged or answered rows once each. Raises `DataError` when there are none."""
-        self._stop_if_empty()
-        found = [record if isinstance(record, Prompt) else record.prompt for record in self.records]
-        if self.kind != "prompts":
-            found = list(dict.fromkeys(found))
-        if not any(prompt.messages for prompt in found):
-            raise DataError(f"{self._what()} without prompts. Prompts need a column prompt.")
-        return found
+    def rows(self) -> Iterator[ReadRow]:
+        """Every row in file order, good or bad."""
+        for row in _renamed(read_rows(self.source, self.watch), self.renames):
+            try:
+                read = ReadRow(row.place, row.length, _parse(row, self.shape))
+            except RowError as error:
+                read = ReadRow(row.place, row.length, problem=str(error))
+            yield read
 
-    def _stop_if_empty(self) -> None:
-        if not self.records:
-            why = f": all {len(self.bad)} are bad as {self.format}. The first, {self.bad[0]}" if self.bad else ""
+    def __iter__(self) -> Iterator[Record]:
+        num_rows = num_bad = num_records = 0
+        shown: list[BadRow] = []
+        for row in self.rows():
+            num_rows += 1
+            if row.problem:
+                num_bad += 1
+                if num_bad <= _SHOWN:
+                    shown.append(BadRow(row.place, row.problem))
+            elif self.skip_bad or not num_bad:
+                num_records += len(row.records)
+                yield from row.records
+        if num_bad and not self.skip_bad:
+            raise DataError(self._bad_rows(num_rows, num_bad, shown))
+        if not num_records:
+            why = f": all {num_bad} are bad as {self.format}. The first, {shown[0]}" if num_bad else ""
             raise DataError(f"{self.source} holds not one usable row{why}.")
+
+    def demonstrations(self) -> Iterator[Demonstration]:
+        """The demonstrations; for comparisons use `comparisons`. Raises `DataError` when there are none."""
+        return self._only(("demonstrations",), f", not responses to imitate. {_advice(self.columns)}")
+
+    def comparisons(self) -> Iterator[Comparison]:
+        """The comparisons; rankings and grades as all their pairs. Raises `DataError` when there are none."""
+        problem = ", not comparisons. They need the columns prompt, chosen and rejected."
+        if self.kind == "unpaired":
+            problem = (
+                ": verdicts on single responses. A reward model needs two responses to one prompt; put a better and a "
+                "worse one in the columns prompt, chosen and rejected."
+            )
+        records = self._only(("comparisons", "rankings", "grades"), problem)
+        none = True
+        for pair in _as_pairs(records, self.kind):
+            none = False
+            yield pair
+        if none:
+            raise DataError(self._what() + problem)
+
+    def prompts(self) -> Iterator[Prompt]:
+        """The prompts; those of judged or answered rows once each. Raises `DataError` when there are none."""
+        seen = Numbering()
+        for record in self:
+            prompt = record if isinstance(record, Prompt) else record.prompt
+            if not prompt.messages:  # which is so in every row of a format without prompts
+                raise DataError(f"{self._what()} without prompts. Prompts need a column prompt.")
+            if self.kind == "prompts" or seen.add(hash(prompt)):
+                yield prompt
+
+    def _only(self, kinds: tuple[Kind, ...], problem: str) -> Iterator[Any]:
+        """The records, which must be of one of these kinds."""
+        for record in self:
+            if self.kind not in kinds:
+                raise DataError(self._what() + problem)
+            yield record
 
     def _what(self) -> str:
         return f"{self.source} holds {self.format} rows ({self.kind})"
 
+    def _bad_rows(self, num_rows: int, num_bad: int, shown: Sequence[BadRow]) -> str:
+        lines = "\n".join(f"  {row}" for row in shown)
+        more = f"\n  and {num_bad - len(shown)} more" if num_bad > len(shown) else ""
+        return (
+            f"{num_bad} of {num_rows} rows of {self.source} cannot be read as {self.format}:\n{lines}{more}"
+            f"\n`trimtab data check {self.source}` lists them all. Mend them, or leave them out: --skip-bad, in a "
+            "recipe's stage skip_bad: true, in Python skip_bad=True."
+        )
 
-def read(source: str | Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None) -> Dataset:
-    """Read a file, a folder or `hf:owner/name:split`.
 
-    `columns` renames: `{"prompt": "question"}` reads the file's `question` as the prompt. Raises `DataError` that names
-    file, line and reason when a row is bad; with `skip_bad` such rows are left out and listed in `.bad`.
+def read(
+    source: str | Path,
+    *,
+    skip_bad: bool = False,
+    columns: Mapping[str, str] | None = None,
+    watch: Watch = unwatched,
+) -> Dataset:
+    """Look at the first rows of a file, a folder or `hf:owner/name:split`, and be ready to read it.
+
+    `columns` renames: `{"prompt": "question"}` reads the file's `question` as the prompt. Raises `DataError` when the
+    format is none that is known. Going through the result raises one that names file, line and reason of bad rows.
     """
-    rows = _renamed(read_rows(source), columns or {})
-    first = list(islice(rows, _LOOK_AHEAD))
+    renames = columns or {}
+    first = list(islice(_renamed(read_rows(source), renames), _LOOK_AHEAD))
     if not first:
         raise DataError(f"{source} is empty: there is not one row in it.")
-    shape = _detect(str(source), first)
-    data = Dataset(str(source), shape.name, shape.kind, tuple(_columns(first)))
-    for row in chain(first, rows):
-        data.lengths.append((row.place, row.length))
-        try:
-            records = _parse(row, shape)
-        except RowError as error:
-            data.bad.append(BadRow(row.place, str(error)))
-        else:
-            data.records.extend(records)
-            data.places.extend([row.place] * len(records))
-    if data.bad and not skip_bad:
-        raise DataError(_bad_rows(data))
-    if not skip_bad:
-        data._stop_if_empty()
-    return data
+    return Dataset(str(source), _detect(str(source), first), tuple(_columns(first)), renames, skip_bad, watch)
 
 
 def read_demonstrations(
-    source: str | Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None
-) -> list[Demonstration]:
+    source: str | Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None, watch: Watch = unwatched
+) -> Iterator[Demonstration]:
     """Prompts with the response to imitate; a conversation gives one for each assistant turn."""
-    return read(source, skip_bad=skip_bad, columns=columns).demonstrations()
+    return read(source, skip_bad=skip_bad, columns=columns, watch=watch).demonstrations()
 
 
 def read_comparisons(
-    source: str | Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None
-) -> list[Comparison]:
+    source: str | Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None, watch: Watch = unwatched
+) -> Iterator[Comparison]:
     """Comparisons from any preference format, votes, rankings (all pairs) or grades (all pairs, with margins)."""
-    return read(source, skip_bad=skip_bad, columns=columns).comparisons()
+    return read(source, skip_bad=skip_bad, columns=columns, watch=watch).comparisons()
 
 
 def read_prompts(
-    source: str | Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None
-) -> list[Prompt]:
+    source: str | Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None, watch: Watch = unwatched
+) -> Iterator[Prompt]:
     """The prompts of a file of any format."""
-    return read(source, skip_bad=skip_bad, columns=columns).prompts()
+    return read(source, skip_bad=skip_bad, columns=columns, watch=watch).prompts()
+
+
+def _as_pairs(records: Iterator[Any], kind: Kind) -> Iterator[Comparison]:
+    if kind == "rankings":
+        return (pair for ranking in records for pair in ranked_pairs(ranking))
+    return graded_pairs(records) if kind == "grades" else records
 
 
 def ranked_pairs(ranking: Ranking) -> list[Comparison]:
@@ -170,25 +225,30 @@ def ranked_pairs(ranking: Ranking) -> list[Comparison]:
     ]
 
 
-def graded_pairs(grades: Iterable[Grade]) -> list[Comparison]:
+def graded_pairs(grades: Iterable[Grade]) -> Iterator[Comparison]:
     """Every pair of responses that one annotator graded for one prompt; `margin` is the difference of the scores.
 
     Equal scores are a comparison with probability 1/2. Scores of different annotators are never compared: each has a
     scale of their own. So the margin is in deviations of that annotator's scores, which is the unit of a reward too.
     """
-    grades = list(grades)
-    scales: dict[str, list[float]] = {}
-    groups: dict[tuple[Prompt, str, str], list[Grade]] = {}
-    for grade in grades:
-        scales.setdefault(grade.annotator, []).append(grade.score)
-        groups.setdefault((grade.prompt, grade.annotator, grade.instructions_version), []).append(grade)
-    deviations = {annotator: pstdev(scores) for annotator, scores in scales.items()}
-    pairs = []
-    for group in groups.values():
-        for a, b in combinations(sorted(group, key=lambda grade: -grade.score), 2):
-            if a.response != b.response:
-                pairs.append(_graded_pair(a, b, deviations[a.annotator]))
-    return pairs
+    scores: dict[str, array[float]] = {}
+
+    def noted() -> Iterator[Grade]:
+        for grade in grades:
+            scores.setdefault(grade.annotator, array("d")).append(grade.score)
+            yield grade
+
+    groups = Groups(noted(), key=lambda grade: (grade.prompt, grade.annotator, grade.instructions_version))
+    deviations = {annotator: pstdev(several) for annotator, several in scores.items()}
+    for group in groups:
+        yield from pairs_of_group(group, deviations[group[0].annotator])
+
+
+def pairs_of_group(grades: Iterable[Grade], deviation: float) -> Iterator[Comparison]:
+    """Every pair of one annotator's grades for one prompt, the better one first."""
+    for a, b in combinations(sorted(grades, key=lambda grade: -grade.score), 2):
+        if a.response != b.response:
+            yield _graded_pair(a, b, deviation)
 
 
 def _graded_pair(better: Grade, worse: Grade, deviation: float) -> Comparison:
@@ -276,13 +336,3 @@ def _rename(row: Values, theirs: Mapping[str, str]) -> Values:
     """Renamed columns take the place of columns that had the name before."""
     kept = {name: value for name, value in row.items() if name not in theirs and name not in theirs.values()}
     return kept | {theirs[name]: value for name, value in row.items() if name in theirs}
-
-
-def _bad_rows(data: Dataset) -> str:
-    shown = "\n".join(f"  {row}" for row in data.bad[:_SHOWN])
-    more = f"\n  and {len(data.bad) - _SHOWN} more" if len(data.bad) > _SHOWN else ""
-    return (
-        f"{len(data.bad)} of {len(data.lengths)} rows of {data.source} cannot be read as {data.format}:\n{shown}{more}"
-        f"\n`trimtab data check {data.source}` lists them all. Mend them, or leave them out: --skip-bad, in a recipe's "
-        "stage skip_bad: true, in Python skip_bad=True."
-    )

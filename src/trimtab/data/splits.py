@@ -34,14 +34,17 @@ def split(records: Sequence[T], *, validation_fraction: float, seed: int) -> tup
     return train, validation
 
 
-def assert_disjoint(first: Iterable[Record], second: Iterable[Record]) -> None:
-    """Raise `DataError` that quotes a prompt when the two share one, up to case and white space."""
-    seen = {prompt_key(_prompt(record)) for record in first}
-    for record in second:
-        prompt = _prompt(record)
-        if prompt.messages and prompt_key(prompt) in seen:
+def assert_disjoint(many: Iterable[Record], held_out: Iterable[Record]) -> None:
+    """Raise `DataError` that quotes a prompt when the two share one, up to case and white space.
+
+    Memory holds the keys of `held_out`; of `many` one record at a time.
+    """
+    prompts = {prompt_key(prompt): prompt for prompt in map(_prompt, held_out) if prompt.messages}
+    for record in many:
+        shared = prompts.get(prompt_key(_prompt(record)))
+        if shared is not None:
             raise DataError(
-                f"The same prompt is in both parts: {prompt.messages[-1].content[:200]!r}. Results on it would measure "
+                f"The same prompt is in both parts: {shared.messages[-1].content[:200]!r}. Results on it would measure "
                 "memory. Remove it from one of them."
             )
 

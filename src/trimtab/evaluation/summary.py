@@ -7,9 +7,11 @@
     samples_per_prompt, seed, bars (or null)
     metrics        [{metric, title, unit, group, sampled, by_model: {name: estimate or null}}]
     differences    [{metric, title, unit, group, sampled, before, after, estimate, mcnemar?}], consecutive models
+    judge          {name, trained} or null: the reward model that scores, and the model that was trained to please it,
+                   empty if none was
+    trained_on_checks   models whose training was scored by checks like those of the held-out prompts
     win_rate       {before, after, estimate, won, tied, lost, judge, note} or null: last model against the one before
-    reward_model   {name, trained, accuracy, comparisons, left_out, by_agreement, agreement, ceiling} or null; `trained`
-                   names the model that was trained to please it, empty if none was
+    reward_model   {name, trained, accuracy, comparisons, left_out, by_agreement, agreement, ceiling} or null
     examples       {rule, worse, items: [{id, kind, chosen, prompt, answers: [{model, text, checks, explanation, score,
                    stopped}]}]}
     verdicts       [{claim, bar, outcome: met | not met | open, finding}]
@@ -59,6 +61,7 @@ def evaluate(
     *,
     scored: ScoredComparisons | None = None,
     judge: Judge | None = None,
+    trained_on_checks: Sequence[str] = (),
     bars: Bars | None = None,
     num_random: int = 6,
     num_losses: int = 4,
@@ -66,8 +69,9 @@ def evaluate(
 ) -> Row:
     """Measure models on held-out prompts and judge the headline claims; the result is plain JSON values.
 
-    `models` are in the order of training. Groups come from each prompt's `kind` column, checks from `truth`. Raises
-    `DataError` when there are no prompts or models, when a name comes twice, or when an output is missing.
+    `models` are in the order of training; `trained_on_checks` names those whose training was scored by checks. Groups
+    come from each prompt's `kind` column, checks from `truth`. Raises `DataError` when there are no prompts or models,
+    when a name comes twice, or when an output is missing.
     """
     names = [model.name for model in models]
     if not names or len(set(names)) < len(names):
@@ -85,6 +89,8 @@ def evaluate(
         "samples_per_prompt": len(models[0].sampled[0]) if models[0].sampled else 0,
         "seed": seed,
         "bars": asdict(bars) if bars is not None else None,
+        "judge": asdict(judge) if judge.name else None,
+        "trained_on_checks": [name for name in names if name in trained_on_checks],
         **_metrics_and_differences(judged, held_out),
         "win_rate": _win_rate(models, judge),
         "reward_model": _reward_model(scored, judge),
@@ -128,7 +134,7 @@ def _win_rate(models: Sequence[ModelOutputs], judge: Judge) -> Row | None:
     if len(models) < 2 or not models[-1].sampled_scores or not models[-2].sampled_scores:
         return None
     before, after = models[-2:]
-    who = "the policy's reward model" if judge.trained == after.name else "reward model"
+    who = "the policy's reward model" if judge.trained else "reward model"
     found = judged_win_rate(after.sampled_scores, before.sampled_scores, who)
     return {"before": before.name, "after": after.name, **asdict(found), "estimate": found.estimate.to_json()}
 

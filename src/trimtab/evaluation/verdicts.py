@@ -8,10 +8,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from trimtab.evaluation.format import change_estimate_text, estimate_text
+from trimtab.evaluation.format import Unit, change_estimate_text, estimate_text
 from trimtab.evaluation.statistics import Estimate
 
 Outcome = Literal["met", "not met", "open"]
+
+METHODS: Mapping[str, str] = {
+    "dpo": "Learning from comparisons",
+    "ppo": "Reinforcement learning",
+    "grpo": "Reinforcement learning",
+}
+"""Kinds of stages that improve on a model that can already answer, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +48,8 @@ class Verdict:
 def verdicts_on(evaluation: Mapping[str, Any], bars: Bars | None) -> list[Verdict]:
     """The verdicts an evaluation's numbers allow, on models whose making is known.
 
-    Fine-tuning is judged by the first model against the first that fine-tuning made; reinforcement learning by the
-    first model it made against the one before. Without bars there is nothing to hold pass shares to.
+    Fine-tuning is judged by the first model against the first that fine-tuning made; every model made by one of
+    `METHODS` against the model before it. Without bars there is nothing to hold pass shares to.
     """
     names, kinds = evaluation["models"], evaluation["kinds"]
     found: list[Verdict | None] = []
@@ -52,12 +59,35 @@ def verdicts_on(evaluation: Mapping[str, Any], bars: Bars | None) -> list[Verdic
         found.append(_raises(shares, names[0], tuned, bars) if shares else None)
     if evaluation.get("reward_model"):
         found.append(_above_chance(Estimate.from_json(evaluation["reward_model"]["accuracy"])))
-    for old, new in [pair for pair in itertools.pairwise(names) if kinds[pair[1]] == "ppo"][:1]:
-        change = _change(evaluation, "score", "all", old, new)
-        found.append(_score_rises(change, old, new) if change else None)
-        change = _change(evaluation, "pass", "all", old, new)
-        found.append(_truth_kept(change, old, new, bars) if change and bars else None)
+    for old, new in itertools.pairwise(names):
+        if kinds[new] in METHODS:
+            found += _improves(evaluation, old, new, bars)
     return [verdict for verdict in found if verdict is not None]
+
+
+def _improves(evaluation: Mapping[str, Any], old: str, new: str, bars: Bars | None) -> list[Verdict]:
+    """What one of `METHODS` did to the score and to the truth."""
+    method, found = METHODS[evaluation["kinds"][new]], []
+    change = _change(evaluation, "score", "all", old, new)
+    if change is not None:
+        score = "the reward model's mean score"
+        if _is_independent(evaluation, new):
+            score = "the mean score of a reward model that played no part in it"
+        found.append(_rises(change, f"{method} raises {score} ({old} to {new}).", "score"))
+    change, share = _change(evaluation, "pass", "all", old, new), "the share of answers that pass every check"
+    if change is not None and new in evaluation.get("trained_on_checks", ()):
+        found.append(_rises(change, f"{method}, scored by such checks, raises {share} ({old} to {new}).", "share"))
+    if change is not None and bars is not None:
+        found.append(_truth_kept(change, f"{method} keeps {share} ({old} to {new}).", bars))
+    return found
+
+
+def _is_independent(evaluation: Mapping[str, Any], name: str) -> bool:
+    """Whether, as far as is known, the reward model trained neither this model nor one before it, which it may be made
+    from."""
+    judge = evaluation.get("judge")
+    so_far = evaluation["models"][: evaluation["models"].index(name) + 1]
+    return judge is not None and judge["trained"] not in so_far
 
 
 def _raises(shares: Mapping[str, Estimate], before: str, after: str, bars: Bars) -> Verdict:
@@ -85,16 +115,16 @@ def _above_chance(accuracy: Estimate) -> Verdict:
     )
 
 
-def _score_rises(change: Estimate, before: str, after: str) -> Verdict:
+def _rises(change: Estimate, claim: str, unit: Unit) -> Verdict:
     return Verdict(
-        claim=f"Reinforcement learning raises the reward model's mean score ({before} to {after}).",
+        claim=claim,
         bar="difference with its whole interval above 0",
         outcome="met" if change.low > 0 else "not met" if change.high < 0 else "open",
-        finding=f"Difference {change_estimate_text(change, 'score')}, paired by prompt, n = {change.n}.",
+        finding=f"Difference {change_estimate_text(change, unit)}, paired by prompt, n = {change.n}.",
     )
 
 
-def _truth_kept(change: Estimate, before: str, after: str, bars: Bars) -> Verdict:
+def _truth_kept(change: Estimate, claim: str, bars: Bars) -> Verdict:
     bar = 100 * bars.largest_loss
     finding = f"Difference {change_estimate_text(change, 'share')}, paired by prompt, n = {change.n}."
     outcome: Outcome = "open"
@@ -107,7 +137,7 @@ def _truth_kept(change: Estimate, before: str, after: str, bars: Bars) -> Verdic
     else:
         finding += f" We cannot rule out a loss of up to {math.ceil(-100 * change.low)} points."
     return Verdict(
-        claim=f"Reinforcement learning keeps the share of answers that pass every check ({before} to {after}).",
+        claim=claim,
         bar=f"the interval of the difference reaches 0 and rules out a loss of more than {bar:.0f} points",
         outcome=outcome,
         finding=finding,

@@ -78,7 +78,7 @@ class Engine:
         prompts: Sequence[Sequence[int]],
         *,
         group_size: int = 1,
-        max_new_tokens: int,
+        max_new_tokens: int | Sequence[int],
         temperature: float = 1.0,
         top_p: float = 1.0,
         top_k: int = 0,
@@ -87,10 +87,12 @@ class Engine:
     ) -> list[list[Sample]]:
         """`group_size` responses to each prompt (token ids), in the prompts' order.
 
-        Temperature 0 is greedy. `on_progress` hears how many responses are finished, of how many.
+        `max_new_tokens` is one limit for all, or one a prompt. Temperature 0 is greedy. `on_progress` hears how many
+        responses are finished, of how many.
         """
         sampling = Sampling(temperature, top_p, top_k)
-        batch = _Batch(self, prompts, group_size, max_new_tokens, sampling, seed)
+        limits = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+        batch = _Batch(self, prompts, group_size, limits, sampling, seed)
         with torch.no_grad():
             while not batch.is_done():
                 batch.step()
@@ -109,7 +111,7 @@ class Engine:
         seed: int = 0,
     ) -> Iterator[int]:
         """One response, token by token as it is drawn, the stop token included."""
-        batch = _Batch(self, [prompt], 1, max_new_tokens, Sampling(temperature, top_p, top_k), seed)
+        batch = _Batch(self, [prompt], 1, [max_new_tokens], Sampling(temperature, top_p, top_k), seed)
         while not batch.is_done():
             with torch.no_grad():
                 batch.step()  # each step of a single sequence draws one token
@@ -128,16 +130,18 @@ class _Batch:
         engine: Engine,
         prompts: Sequence[Sequence[int]],
         group_size: int,
-        max_new_tokens: int,
+        limits: Sequence[int],
         sampling: Sampling,
         seed: int,
     ) -> None:
         if not all(prompts):
             raise ValueError("a prompt needs at least one token: the first of a response is predicted from it")
-        if group_size < 1 or max_new_tokens < 1:
+        if group_size < 1 or min(limits, default=1) < 1:
             raise ValueError("group_size and max_new_tokens are at least 1")
+        if len(limits) != len(prompts):
+            raise ValueError(f"max_new_tokens are {len(limits)} limits for {len(prompts)} prompts")
         self.engine, self.prompts, self.sampling = engine, prompts, sampling
-        self.group_size, self.max_new_tokens = group_size, max_new_tokens
+        self.group_size = group_size
         count, device = len(prompts) * group_size, engine.device
         self.waiting = deque(
             Part(prompt, first, min(engine.max_batch, group_size - first))
@@ -145,15 +149,17 @@ class _Batch:
             for first in range(0, group_size, engine.max_batch)
         )
         self.rows = min(engine.max_batch, count)
-        self.columns = max(map(len, prompts), default=0) + max_new_tokens
-        self.tokens = torch.zeros(count, max_new_tokens, dtype=torch.long, device=device)
-        self.logprobs = torch.zeros(count, max_new_tokens, device=device)
+        self.columns = max((len(p) + n for p, n in zip(prompts, limits, strict=True)), default=0)
+        longest = max(limits, default=1)
+        self.limits = torch.tensor(limits, dtype=torch.long, device=device).repeat_interleave(group_size)
+        self.tokens = torch.zeros(count, longest, dtype=torch.long, device=device)
+        self.logprobs = torch.zeros(count, longest, device=device)
         self.produced = torch.zeros(count, dtype=torch.long, device=device)
         self.stopped = torch.zeros(count, dtype=torch.bool, device=device)
         self.running = torch.zeros(0, dtype=torch.long, device=device)
         self.lengths = torch.zeros(0, dtype=torch.long, device=device)
         self.stop_ids = torch.tensor(engine.stop_ids, device=device)
-        self.uniforms = _uniforms(len(prompts), group_size, max_new_tokens, seed).to(device)
+        self.uniforms = _uniforms(len(prompts), group_size, longest, seed).to(device)
         self.num_finished = 0
 
     def is_done(self) -> bool:
@@ -228,7 +234,7 @@ class _Batch:
 
     def _leave(self) -> None:
         """Take finished sequences out; the last running ones move into the rows they leave."""
-        finished = self.stopped[self.running] | (self.produced[self.running] == self.max_new_tokens)
+        finished = self.stopped[self.running] | (self.produced[self.running] == self.limits[self.running])
         if not finished.any():
             return
         left = int((~finished).sum())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from trimtab.models.policy import Policy, response_logprobs
 from trimtab.models.rows import RowBatch
@@ -45,12 +45,19 @@ def _write_weights(policy: Policy, weights_file: Path) -> None:
 
 
 def _parameters(policy: Policy) -> dict[str, Tensor]:
-    """The decoder's parameters, and the head's unless it is the embedding again."""
-    model = policy.trunk.causal_lm
-    parameters: dict[str, Tensor] = {f"decoder.{n}": p for n, p in model.get_decoder().named_parameters()}
+    """The decoder's parameters, and the head's unless it is the embedding again.
+
+    What is only multiplied with is kept in the number type of products, to which it would be rounded each time.
+    """
+    model, dtype = policy.trunk.causal_lm, policy.trunk.compute_dtype
+    decoder = model.get_decoder()
+    linear = {f"{name}.weight" for name, module in decoder.named_modules() if isinstance(module, nn.Linear)}
+    parameters: dict[str, Tensor] = {
+        f"decoder.{name}": p.to(dtype) if name in linear else p for name, p in decoder.named_parameters()
+    }
     head = model.get_output_embeddings()
     if head.weight is not model.get_input_embeddings().weight:
-        parameters["head.weight"] = head.weight
+        parameters["head.weight"] = head.weight.to(dtype)
     if head.bias is not None:
         parameters["head.bias"] = head.bias
     return parameters

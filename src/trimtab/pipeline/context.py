@@ -44,6 +44,7 @@ class Context:
     learnt_from: Mapping[str, TrainingStage]
     command: str
     show: ShowProgress
+    tell: Callable[[str], None]
     stop: Callable[[], bool]
     _note: dict[str, Any] = field(init=False)
     _seconds_before: float = field(init=False)
@@ -85,6 +86,10 @@ class Context:
         """Write down how far the stage is and how long it took until now."""
         replace_text(self.state / PROGRESS, json.dumps({**self._note, "seconds": self.seconds}))
         self._noted_at = time.monotonic()
+
+    def warn(self, message: str) -> None:
+        """Tell the user of something that may spoil the result."""
+        self.tell(message)
 
     def stop_requested(self) -> bool:
         """Whether the user asked to stop."""

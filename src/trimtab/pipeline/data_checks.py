@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from trimtab.config.recipe import Recipe
-from trimtab.config.stages import EvaluationStage, TrainingStage
-from trimtab.data.formats import read_comparisons, read_demonstrations, read_prompts
+from trimtab.config.stages import EvaluationStage, GRPOStage, TrainingStage
+from trimtab.data.formats import read, read_comparisons, read_demonstrations, read_prompts
 from trimtab.data.splits import assert_disjoint, prompt_key
 from trimtab.errors import DataError, UserError
 from trimtab.evaluation.outputs import group_prompts
 from trimtab.evaluation.tasks.truth_checks import truth_task
 from trimtab.types import Comparison, Prompt
 
-READERS: Mapping[str, Callable[..., list[Any]]] = {
+READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
     "sft": read_demonstrations,
     "reward_model": read_comparisons,
+    "dpo": read_comparisons,
     "ppo": read_prompts,
+    "grpo": read_prompts,
 }
 
 
@@ -29,9 +32,18 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
             if isinstance(stage, EvaluationStage):
                 held_out_data(stage, learning_stages(recipe, name))
             elif isinstance(stage, TrainingStage) and stage.kind in READERS:
-                READERS[stage.kind](stage.data, skip_bad=stage.skip_bad, columns=stage.columns)
+                records = READERS[stage.kind](stage.data, skip_bad=stage.skip_bad, columns=stage.columns)
+                if isinstance(stage, GRPOStage) and stage.reward_model is None:
+                    records = map(_with_checks, records)
+                deque(records, maxlen=0)  # each is read and none is kept
         except UserError as error:
             raise type(error)(f"{name}: {error}") from error
+
+
+def _with_checks(prompt: Prompt) -> Prompt:
+    """The prompt, whose checks can be read. Raises `DataError` when they cannot."""
+    truth_task([prompt])
+    return prompt
 
 
 def learning_stages(recipe: Recipe, name: str) -> dict[str, TrainingStage]:
@@ -47,7 +59,7 @@ def held_out_data(
 
     That is a check that cannot be read, a prompt that comes twice, or one that a stage before learnt from.
     """
-    prompts = read_prompts(config.prompts, skip_bad=config.skip_bad, columns=config.columns)
+    prompts = list(read_prompts(config.prompts, skip_bad=config.skip_bad, columns=config.columns))
     groups = group_prompts(prompts).groups
     if config.bars is not None and config.bars.group not in groups:
         raise DataError(f"bars speak of the group {config.bars.group!r}, but held-out prompts are in: {[*groups]}")
@@ -57,12 +69,11 @@ def held_out_data(
         raise DataError(f"a prompt comes twice in {config.prompts}: it would count as two, and is one")
     comparisons: list[Comparison] = []
     if config.comparisons is not None:
-        comparisons = read_comparisons(config.comparisons, skip_bad=config.skip_bad)
+        comparisons = list(read_comparisons(config.comparisons, skip_bad=config.skip_bad))
     for name, stage in learnt_from.items():
-        seen = read_prompts(stage.data, skip_bad=True, columns=stage.columns)
-        for held_out in (prompts, comparisons):
-            try:
-                assert_disjoint(seen, held_out)
-            except DataError as error:
-                raise DataError(f"held-out data and the data of {name} overlap. {error}") from error
+        seen = read(stage.data, skip_bad=True, columns=stage.columns)
+        try:
+            assert_disjoint(seen, [*prompts, *comparisons])
+        except DataError as error:
+            raise DataError(f"held-out data and the data of {name} overlap. {error}") from error
     return prompts, comparisons

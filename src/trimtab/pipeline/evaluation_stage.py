@@ -22,6 +22,7 @@ from trimtab.models.loading import load_policy, load_reward_model
 from trimtab.models.registry import load_tokenizer
 from trimtab.models.rows import TokenRow
 from trimtab.models.scalar_model import ScalarModel
+from trimtab.pipeline.artifacts import read_artifact
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.data_checks import held_out_data
 from trimtab.pipeline.disk import replace_text
@@ -52,12 +53,13 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
         template = ChatTemplate(load_tokenizer(str(folder)))
         outputs = [_with_scores(one, reward_model, template, context) for one in outputs]
         scored = _score_comparisons(comparisons, reward_model, template) if comparisons else None
-        judge = Judge(_shown(config.reward_model, inputs), _trained_by(config, inputs))
+        judge = Judge(_shown(config.reward_model, inputs), _trained_by(config, context))
     result = evaluate(
         outputs,
         prompts,
         scored=scored,
         judge=judge,
+        trained_on_checks=_trained_on_checks(config, inputs),
         bars=Bars(**config.bars.model_dump()) if config.bars else None,
         num_random=config.samples_in_report,
         seed=context.seed,
@@ -83,12 +85,21 @@ def _shown(model: str, inputs: Inputs) -> str:
     return model if model in inputs else Path(model).name
 
 
-def _trained_by(config: EvaluationStage, inputs: Inputs) -> str:
-    """The model that was trained to please the judge; empty when none was, as far as the artifacts tell."""
-    for name in config.models:
-        if name in inputs and config.reward_model in inputs[name].record.inputs:
-            return name
-    return ""
+def _trained_by(config: EvaluationStage, context: Context) -> str:
+    """The first model that was trained to please the judge, or made from one that was; empty when none was."""
+    records = {record.name: record for record in (read_artifact(folder).record for folder in context.folders)}
+
+    def pleased(name: str) -> bool:
+        inputs = records[name].inputs if name in records else ()
+        return config.reward_model in inputs or any(map(pleased, inputs))
+
+    return next((name for name in config.models if pleased(name)), "")
+
+
+def _trained_on_checks(config: EvaluationStage, inputs: Inputs) -> list[str]:
+    """The models whose own training was scored by checks like those they are measured by."""
+    made = {name: inputs[name].record for name in config.models if name in inputs}
+    return [name for name, one in made.items() if one.kind == "grpo" and one.config.get("reward_model") is None]
 
 
 def _answers(
@@ -122,7 +133,7 @@ def _ask(
     template = policy.template
     limit = getattr(policy.trunk.config, "max_position_embeddings", None)
     if limit is not None:
-        check_prompts(prompts, template, max_length=limit - config.max_new_tokens)
+        check_prompts(prompts, template, max_length=limit - config.max_new_tokens, run=context)
     engine = Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype)
 
     def answers(how: str, group_size: int, temperature: float) -> Groups:

@@ -50,7 +50,7 @@ def _written_by(artifact: Artifact, finished: Iterable[Artifact]) -> str:
         return str(artifact.path)
     raise UserError(
         f"{artifact.path} was made by a stage of kind {artifact.kind}, which writes no text: stages of kind "
-        f"{' and '.join(POLICIES)} do. {_its_models(artifact.path.parent, finished)}"
+        f"{', '.join(POLICIES[:-1])} and {POLICIES[-1]} do. {_its_models(artifact.path.parent, finished)}"
     )
 
 

@@ -18,7 +18,7 @@ def machine(runtime: Runtime) -> dict[str, str]:
 
     device, dtype = hardware(runtime)
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
         "device": str(device),
@@ -28,7 +28,7 @@ def machine(runtime: Runtime) -> dict[str, str]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's name where the system tells it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

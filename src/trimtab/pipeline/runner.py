@@ -6,7 +6,7 @@ import gc
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from trimtab.pipeline.disk import is_disk_full, locked
 from trimtab.pipeline.keys import stage_keys
 from trimtab.pipeline.machine import machine
 from trimtab.pipeline.record import recorded_config
+from trimtab.pipeline.tuning import settle
 
 StageFunction = Callable[[Any, Mapping[str, Artifact], Context], dict[str, Any]]
 """`(settings, artifacts of the stages it refers to by name, context) -> summary`; it writes to `context.folder`."""
@@ -67,6 +68,9 @@ class Reporter:
 
     def progress(self, description: str, done: int, total: int, **fields: object) -> None:
         """A stage says how far it is."""
+
+    def told(self, message: str) -> None:
+        """The run says something the user should know."""
 
     def finished(self, artifact: Artifact) -> None:
         """A stage is done."""
@@ -109,7 +113,10 @@ def run(
     done: dict[str, Finished] = {}
     with locked(store):
         stages = [stage for stage in plan(recipe, store) if stage.name in wanted]
-        check_data(recipe, [stage.name for stage in stages if stage.status != "done"])
+        missing = [stage.name for stage in stages if stage.status != "done"]
+        check_data(recipe, missing)
+        if missing:
+            recipe = replace(recipe, runtime=settle(recipe.runtime, store, reporter.told))
         for stage in stages:
             if stage.status == "done":
                 shutil.rmtree(state_folder(stage.folder), ignore_errors=True)
@@ -193,6 +200,7 @@ class _Work:
             learnt_from=learning_stages(self.recipe, self.stage.name),
             command=self.command,
             show=self.reporter.progress,
+            tell=lambda message: self.reporter.told(f"{self.stage.name}: warning: {message}"),
             stop=self.stop,
         )
 

@@ -13,8 +13,8 @@ from trimtab.algorithms.preference import bradley_terry_loss
 from trimtab.models.rows import RowBatch, TokenRow, lay_out, response_slices
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.seeds import mix
-from trimtab.training.batches import epoch_batches, permutation
-from trimtab.training.encoding import PreferenceRow
+from trimtab.training.batches import epoch_batches, shuffled_pass
+from trimtab.training.row_files import PreferenceRow
 from trimtab.training.run import Run
 from trimtab.training.state import Checkpoint
 from trimtab.training.step import OptimizerSettings, accumulate, learning_rate, make_optimizer, update
@@ -50,7 +50,8 @@ def train_reward_model(
     batches = epoch_batches(len(rows), prompts_per_step, num_epochs, seed=seed)[:max_steps]
 
     start, _ = checkpoint.restore()
-    sample = [rows[index].row for index in permutation(len(rows), seed, -1)[:NORMALISING_PROMPTS]] if normalize else []
+    drawn = shuffled_pass(len(rows), seed, -1)[:NORMALISING_PROMPTS].tolist() if normalize else []
+    sample = [rows[index].row for index in drawn]
     if start == 0:
         _normalise(model, sample, pad_id, settings.micro_batch_tokens)
     for step in range(start, len(batches)):

@@ -1,4 +1,4 @@
-"""Rollouts: prompts -> completions -> scores -> response tensors, ready for any policy-gradient method."""
+"""Rollouts: prompts -> completions -> scores and log-probabilities, ready for any policy-gradient method."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from trimtab.algorithms.group import zero_variance_fraction
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import as_completion
 from trimtab.models.policy import Policy
 from trimtab.models.reference import Reference
 from trimtab.models.rows import RowBatch, TokenRow, lay_out, micro_batches, response_slices
+from trimtab.training.run import Run
+from trimtab.training.step import bad_rows
 from trimtab.types import Completion, Prompt
 
 
@@ -26,12 +29,19 @@ class Scorer(Protocol):
         """Scores in the order of the rows' responses."""
 
 
+MAX_LOGPROB_GAP = 0.02
+"""Nats a token by which the generator's log-probabilities may differ from the trainer's before a run says so.
+
+In float32 they agree to about 1e-5, in bfloat16 to about 3e-3; more means that the two do not compute the same model.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What one batch of prompts became. Tensors are response tensors: `[R, T]`, or `[R]` for `scores`.
+    """What one batch of prompts became. `mask` and `sampler_logprobs` are `[R, T]`; `scores` and `finished` `[R]`.
 
-    `logprobs` and `entropies` are the policy's at sampling time, by the training graph; `sampler_logprobs` are the same
-    tokens' by the engine that drew them. `finished` is True where a response ended its turn by itself.
+    `sampler_logprobs` are by the engine that drew the tokens. `finished` is True where a response ended its turn by
+    itself.
     """
 
     rows: list[TokenRow]
@@ -39,15 +49,17 @@ class Rollout:
     mask: Tensor
     scores: Tensor
     finished: Tensor
-    logprobs: Tensor
-    ref_logprobs: Tensor
-    entropies: Tensor
     sampler_logprobs: Tensor
+
+    @property
+    def groups(self) -> Tensor:
+        """The number of each response's prompt, `[R]`."""
+        sizes = torch.tensor([len(row.responses) for row in self.rows])
+        return torch.arange(len(self.rows)).repeat_interleave(sizes).to(self.mask.device)
 
 
 def collect(
     policy: Policy,
-    reference: Reference,
     scorer: Scorer,
     engine: Engine,
     prompts: Sequence[Prompt],
@@ -56,7 +68,6 @@ def collect(
     max_new_tokens: int,
     temperature: float,
     seed: int,
-    max_tokens: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Rollout:
     """Sample `group_size` completions a prompt from the policy as it is now, and score them."""
@@ -80,25 +91,73 @@ def collect(
         [as_completion(template, prompt, sample) for sample in group]
         for prompt, group in zip(prompts, groups, strict=True)
     ]
-
-    def measure(batch: RowBatch) -> tuple[Tensor, ...]:
-        logprobs, entropies = policy.logprobs_and_entropy(batch, temperature=temperature)
-        return logprobs, entropies, reference(batch, temperature)
-
-    pad_id, device = template.pad_id, policy.trunk.device
-    logprobs, entropies, ref_logprobs = over_rows(rows, measure, max_tokens=max_tokens, pad_id=pad_id, device=device)
+    device = policy.trunk.device
+    mask = lay_out(rows, pad_id=template.pad_id).mask.to(device)
     samples = [sample for group in groups for sample in group]
     return Rollout(
         rows=rows,
         completions=completions,
-        mask=lay_out(rows, pad_id=pad_id).mask.to(device),
+        mask=mask,
         scores=scorer(prompts, completions, rows).to(device),
         finished=torch.tensor([sample.finish_reason == "stop" for sample in samples], device=device),
-        logprobs=logprobs,
-        ref_logprobs=ref_logprobs,
-        entropies=entropies,
-        sampler_logprobs=_padded([torch.tensor(sample.logprobs) for sample in samples], logprobs.shape[1]).to(device),
+        sampler_logprobs=_padded([torch.tensor(sample.logprobs) for sample in samples], mask.shape[1]).to(device),
     )
+
+
+def measure(rollout: Rollout, policy: Policy, *, temperature: float, max_tokens: int) -> tuple[Tensor, Tensor]:
+    """The policy's log-probabilities of a rollout's tokens by the training graph, and its entropies: `[R, T]` each."""
+    logprobs, entropies = over_rows(
+        rollout.rows,
+        lambda batch: policy.logprobs_and_entropy(batch, temperature=temperature),
+        max_tokens=max_tokens,
+        pad_id=policy.template.pad_id,
+        device=rollout.mask.device,
+    )
+    return logprobs, entropies
+
+
+def measure_reference(
+    rollout: Rollout, reference: Reference, *, temperature: float, max_tokens: int, pad_id: int
+) -> Tensor:
+    """The reference's log-probabilities of the same tokens, on the same rows: `[R, T]`."""
+    (ref_logprobs,) = over_rows(
+        rollout.rows,
+        lambda batch: (reference(batch, temperature),),
+        max_tokens=max_tokens,
+        pad_id=pad_id,
+        device=rollout.mask.device,
+    )
+    return ref_logprobs
+
+
+def check_scores(rollout: Rollout, where: str, run: Run) -> None:
+    """Raise `NumericsError` naming the rows of a rollout that have a score which is not finite."""
+    finite = torch.isfinite(rollout.scores)
+    if not finite.all():
+        bad = [i for i, piece in enumerate(response_slices(rollout.rows)) if not finite[piece].all()]
+        raise bad_rows(rollout.rows, bad, "a score is not finite", where, run.state / "bad_batch.json")
+
+
+def check_gap(gap: float, where: str, run: Run) -> None:
+    """Warn when the generator draws from a distribution too far from the policy's. Importance weights correct it."""
+    if gap > MAX_LOGPROB_GAP:
+        run.warn(
+            f"{where}: the generator's log-probabilities differ from the trainer's by {gap:.3f} nats a token, and more "
+            f"than {MAX_LOGPROB_GAP} is unusual. Importance weights correct for it, up to importance_cap. Precision "
+            "fp32 narrows the gap"
+        )
+
+
+def summarise(rollout: Rollout) -> dict[str, float]:
+    """The numbers of a rollout worth watching, whatever is learnt from it."""
+    numbers = {
+        "score/mean": rollout.scores.mean(),
+        "score/std": rollout.scores.std(unbiased=False),
+        "response/length": rollout.mask.sum(1).float().mean(),
+        "response/eos_fraction": rollout.finished.float().mean(),
+        "group/zero_variance_fraction": zero_variance_fraction(rollout.scores, rollout.groups),
+    }
+    return {name: value.item() for name, value in numbers.items()}
 
 
 def over_rows(

@@ -23,5 +23,8 @@ class Run(Protocol):
     def progress(self, description: str, done: int, total: int, **fields: object) -> None:
         """Show how far a long piece of work is."""
 
+    def warn(self, message: str) -> None:
+        """Tell the user of something that may spoil the result but does not stop the work."""
+
     def stop_requested(self) -> bool:
         """Whether the user asked to stop. A loop answers by saving its state and raising `Interrupted`."""

@@ -95,7 +95,8 @@ def update(
             f"{where}: the gradient norm is {norm}; {len(bad)} parameters are concerned, first {bad[:1]}. "
             "A lower learning_rate or max_grad_norm, or precision fp32, usually mends this"
         )
-    torch.nn.utils.clip_grads_with_norm_(list(parameters.values()), max_grad_norm, total)
+    if norm > max_grad_norm:
+        torch.nn.utils.clip_grads_with_norm_(list(parameters.values()), max_grad_norm, total)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()

@@ -20,9 +20,9 @@ from trimtab.evaluation.report.content import (
     WinRate,
 )
 from trimtab.evaluation.report.figures import figures_of
-from trimtab.evaluation.report.narrative import here, model_notes, summary_text
+from trimtab.evaluation.report.narrative import here, model_notes, scored_by_checks, summary_text
 from trimtab.evaluation.report.records import StageRecord, read_stage
-from trimtab.evaluation.report.texts import NOT_TESTED, TITLES, WHAT
+from trimtab.evaluation.report.texts import NOT_TESTED, SCORED_BY, TITLES, WHAT
 from trimtab.evaluation.statistics import Estimate
 from trimtab.evaluation.verdicts import Verdict
 
@@ -40,6 +40,7 @@ KEY_SETTINGS: Mapping[str, str] = {
     "temperature": "temperature",
     "learning_rate": "learning rate",
     "kl_coef": "price of drift (kl_coef)",
+    "beta": "price of drift (beta)",
     "clip_eps": "clip",
 }
 
@@ -59,8 +60,8 @@ def report_content(
     """The report on a run whose artifact folders are given in the order the stages ran.
 
     `machine` and `repeat` are named values to print (processor, threads; seed, versions); `labelled_by` says in a
-    sentence who made the comparisons. Stages of kind sft, reward_model and ppo are told; the last one with an
-    `evaluation.json` gives the numbers. Raises `DataError` for a folder that is no artifact.
+    sentence who made the comparisons. Stages that train are told; the last one with an `evaluation.json` gives the
+    numbers. Raises `DataError` for a folder that is no artifact.
     """
     records = [read_stage(Path(folder)) for folder in folders]
     evaluations = [record.evaluation for record in records if record.evaluation is not None]
@@ -83,7 +84,7 @@ def report_content(
         win_rate=_win_rate(evaluation.get("win_rate")),
         examples=tuple(_example(item) for item in evaluation.get("examples", {}).get("items", ())),
         examples_rule=evaluation.get("examples", {}).get("rule", ""),
-        limits=_limits(evaluation, labelled_by),
+        limits=_limits(evaluation, labelled_by) + _shared_teaching(records, models),
         not_tested=tuple(not_tested),
         machine=_facts(machine),
         command=command,
@@ -103,9 +104,8 @@ def _headline(evaluation: Mapping[str, Any], metrics: Sequence[MetricRow]) -> Me
 
 
 def _stage(record: StageRecord, evaluation: Mapping[str, Any]) -> Stage:
-    settings = [
-        Fact(label, _setting(record.config[key])) for key, label in KEY_SETTINGS.items() if key in record.config
-    ]
+    config = dict(record.config) | ({"reward_model": SCORED_BY} if scored_by_checks(record) else {})
+    settings = [Fact(label, _setting(config[key])) for key, label in KEY_SETTINGS.items() if key in config]
     return Stage(
         name=record.name,
         kind=record.kind,
@@ -198,6 +198,26 @@ def _limits(evaluation: Mapping[str, Any], labelled_by: str) -> tuple[str, ...]:
                 f"would agree with a single annotator only {estimate_text(ceiling, 'share')} of the time."
             )
     return tuple(limits)
+
+
+def _shared_teaching(records: Sequence[StageRecord], models: Sequence[str]) -> tuple[str, ...]:
+    """Where a model learnt from what also measures it, other than by being scored by the reward model."""
+    judges = [record for record in records if record.kind == "reward_model"]
+    shared = []
+    for record in records:
+        if record.name in models and scored_by_checks(record):
+            shared.append(
+                f"{record.name} practised passing checks like those it is measured by, on other requests. That it "
+                "passes them on requests it never saw is what it was taught; whether its answers are better in other "
+                "ways, the checks cannot tell."
+            )
+        data = record.config.get("data")
+        if record.name in models and record.kind == "dpo" and data in [judge.config.get("data") for judge in judges]:
+            shared.append(
+                f"{record.name} and the reward model learnt from the same comparisons. What those get wrong, both may "
+                "have learnt, so the score is not a second opinion on them."
+            )
+    return tuple(shared)
 
 
 def _setting(value: Any) -> str:

@@ -6,17 +6,21 @@ from collections.abc import Mapping
 
 from trimtab.evaluation.report.chart import smoothing_window
 from trimtab.evaluation.report.content import Figure, Series
+from trimtab.evaluation.report.narrative import scored_by_checks
 from trimtab.evaluation.report.records import StageRecord
-from trimtab.evaluation.report.texts import CAPTIONS, FIGURE_TITLES
+from trimtab.evaluation.report.texts import CAPTIONS, CAPTIONS_BY_CHECKS, FIGURE_TITLES, TITLES_BY_CHECKS
 
 FOR_ALL: Mapping[str, tuple[str, ...]] = {
     "sft": ("sft/loss",),
     "reward_model": ("reward_model/accuracy", "reward_model/loss"),
+    "dpo": ("dpo/accuracy", "dpo/margin"),
     "ppo": ("score/mean", "kl/ref", "response/length", "policy/entropy"),
+    "grpo": ("score/mean", "kl/ref", "response/length", "policy/entropy"),
 }
 FOR_ENGINEERS: Mapping[str, tuple[str, ...]] = {
     "sft": ("optim/grad_norm", "optim/learning_rate"),
     "reward_model": ("optim/grad_norm", "optim/learning_rate"),
+    "dpo": ("dpo/loss", "dpo/chosen_reward", "dpo/rejected_reward", "optim/grad_norm", "optim/learning_rate"),
     "ppo": (
         "value/explained_variance",
         "policy/clip_fraction",
@@ -24,6 +28,16 @@ FOR_ENGINEERS: Mapping[str, tuple[str, ...]] = {
         "response/eos_fraction",
         "sampler/logprob_gap",
         "kl/coef",
+        "optim/grad_norm",
+        "optim/learning_rate",
+    ),
+    "grpo": (
+        "group/zero_variance_fraction",
+        "policy/clip_fraction",
+        "policy/approx_kl",
+        "response/eos_fraction",
+        "sampler/logprob_gap",
+        "kl/loss",
         "optim/grad_norm",
         "optim/learning_rate",
     ),
@@ -49,4 +63,7 @@ def _figure(stage: StageRecord, metric: str, for_engineers: bool) -> Figure:
     series = Series(metric, steps, values, low, high)
     window = smoothing_window(series)
     smooth = f" Thin: each step; thick: mean of {window} steps." if window > 1 else ""
-    return Figure(FIGURE_TITLES[metric], CAPTIONS[metric] + smooth, (series,), for_engineers=for_engineers)
+    title, caption = FIGURE_TITLES[metric], CAPTIONS[metric]
+    if scored_by_checks(stage):
+        title, caption = TITLES_BY_CHECKS.get(metric, title), CAPTIONS_BY_CHECKS.get(metric, caption)
+    return Figure(title, caption + smooth, (series,), for_engineers=for_engineers)

@@ -51,6 +51,11 @@ def model_notes(models: Sequence[str], kinds: Mapping[str, str]) -> tuple[str, .
     return tuple(AFTER.get(kinds.get(name, ""), "as it came") for name in models)
 
 
+def scored_by_checks(stage: StageRecord) -> bool:
+    """Whether a stage's model was scored by the checks in its data, not by a reward model."""
+    return stage.kind == "grpo" and stage.config.get("reward_model") is None
+
+
 def _sft(stage: StageRecord) -> list[str]:
     examples, tokens = stage.summary.get("demonstrations"), stage.summary.get("response_tokens")
     epochs = stage.config.get("num_epochs")
@@ -65,13 +70,6 @@ def _sft(stage: StageRecord) -> list[str]:
 
 
 def _reward_model(stage: StageRecord) -> list[str]:
-    comparisons = stage.summary.get("comparisons")
-    learnt = ""
-    if comparisons is not None:
-        steps = _count(len(stage.metrics), "step")
-        learnt = f"It learnt from {_count(comparisons, 'comparison')} in {steps}."
-        if stage.config.get("max_steps"):
-            learnt = f"It had {_count(comparisons, 'comparison')} to learn from and was stopped after {steps}."
     accuracy = _ends(stage, "reward_model/accuracy")
     fits = ""
     if accuracy:
@@ -79,10 +77,31 @@ def _reward_model(stage: StageRecord) -> list[str]:
             f"Towards the end its scores agreed with {100 * accuracy[1]:.0f} % of the choices it was learning from. "
             "What counts is how it does on comparisons it has not seen, below."
         )
-    return [learnt, fits]
+    return [_comparisons(stage), fits]
 
 
-def _ppo(stage: StageRecord) -> list[str]:
+def _dpo(stage: StageRecord) -> list[str]:
+    accuracy = _ends(stage, "dpo/accuracy")
+    fits = ""
+    if accuracy:
+        fits = (
+            f"Towards the end the preferred answer had gained more than the other one in {100 * accuracy[1]:.0f} % of "
+            "the choices it was learning from. What counts is what it writes by itself, below."
+        )
+    return [_comparisons(stage), fits]
+
+
+def _comparisons(stage: StageRecord) -> str:
+    comparisons = stage.summary.get("comparisons")
+    if comparisons is None:
+        return ""
+    steps = _count(len(stage.metrics), "step")
+    if stage.config.get("max_steps"):
+        return f"It had {_count(comparisons, 'comparison')} to learn from and was stopped after {steps}."
+    return f"It learnt from {_count(comparisons, 'comparison')} in {steps}."
+
+
+def _practice(stage: StageRecord) -> list[str]:
     responses, prompts = stage.summary.get("responses"), stage.summary.get("prompts")
     wrote = ""
     if responses is not None and prompts is not None:
@@ -90,9 +109,12 @@ def _ppo(stage: StageRecord) -> list[str]:
             f"In {_count(len(stage.metrics), 'step')} it wrote {_count(responses, 'answer')}, on a pool of "
             f"{_count(prompts, 'prompt')}."
         )
+    score = "The judge's mean score went from {} to {},"
+    if scored_by_checks(stage):
+        score = "The mean share of checks that an answer passed went from {} to {},"
     return [
         wrote,
-        _change(stage, "score/mean", "The judge's mean score went from {} to {},", 2),
+        _change(stage, "score/mean", score, 2),
         _change(stage, "kl/ref", "drift (KL) from {} to {} nats an answer,", 2),
         _change(stage, "response/length", "length from {} to {} tokens.", 1),
     ]
@@ -101,7 +123,9 @@ def _ppo(stage: StageRecord) -> list[str]:
 _TELLERS: Mapping[str, Callable[[StageRecord], list[str]]] = {
     "sft": _sft,
     "reward_model": _reward_model,
-    "ppo": _ppo,
+    "dpo": _dpo,
+    "ppo": _practice,
+    "grpo": _practice,
 }
 
 

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 TITLES: Mapping[str, str] = {
     "sft": "Learning from examples",
     "reward_model": "Learning to judge",
+    "dpo": "Learning from comparisons",
     "ppo": "Practising against the judge",
+    "grpo": "Practising in groups",
 }
 
 AFTER: Mapping[str, str] = {
     "sft": "after learning from examples",
+    "dpo": "after learning from comparisons",
     "ppo": "after practising against the judge",
+    "grpo": "after practising in groups",
 }
 
 WHAT: Mapping[str, str] = {
@@ -25,18 +29,48 @@ WHAT: Mapping[str, str] = {
         "choices to give any answer a score: the higher, the more it resembles what was preferred. The scale has no "
         "meaning of its own; only differences between scores count. This copy is called a reward model."
     ),
+    "dpo": (
+        "Somebody compared pairs of answers and said which one is better. The model reads each pair and is adjusted, "
+        "step by step, so that the preferred answer gains on the other one, measured by how likely it found each "
+        "before. No judge and no practice are needed: the choices themselves teach it. This is called direct "
+        "preference optimisation, or DPO. A price keeps it from drifting too far away from where it started."
+    ),
     "ppo": (
         "The model answers requests, the reward model scores its answers, and each step makes well-scored answers a "
         "little more likely. This is reinforcement learning; PPO is a cautious way of taking the steps. A model can "
         "learn to please its judge without getting better, so it also pays a price for drifting away from where it "
         "started. That drift is called KL: 0 means its habits have not changed."
     ),
+    "grpo": (
+        "The model writes a group of answers to each request, and each answer gets a score: from a reward model, or "
+        "from fixed checks that a program makes. Every step makes the answers that scored above the average of their "
+        "group a little more likely, and the others a little less. This is reinforcement learning; GRPO is a way of it "
+        "in which answers are compared with one another. A model can learn to please whatever scores it without "
+        "getting better, so it can be made to pay a price for drifting away from where it started. That drift is "
+        "called KL: 0 means its habits have not changed."
+    ),
 }
+
+SCORED_BY = "the checks that come with the requests"
 
 CAPTIONS: Mapping[str, str] = {
     "sft/loss": "How surprised the model is by the example answers (nats a token). Lower is better.",
     "reward_model/loss": "How badly the scores fit the choices it learns from. Guessing gives 0.69. Lower is better.",
     "reward_model/accuracy": "Share of the choices it learns from that its scores get right. Guessing gives one half.",
+    "dpo/accuracy": (
+        "Share of the choices it learns from in which the preferred answer has gained more than the other one. It "
+        "starts at one half, as nothing has changed yet, and should rise."
+    ),
+    "dpo/margin": (
+        "How far the preferred answers have gained on the others, compared with the starting model. It starts at 0 and "
+        "should rise."
+    ),
+    "dpo/loss": "How badly what it has gained fits the choices. It starts at 0.69. Lower is better.",
+    "dpo/chosen_reward": (
+        "How far the preferred answers have become more likely (price of drift times nats an answer). Below 0 they "
+        "have become less likely than at the start, which is common; only the difference is learnt."
+    ),
+    "dpo/rejected_reward": "The same for the answers that were not preferred. It should lie below the other curve.",
     "score/mean": (
         "The judge's mean score of the answers written in practice. It should rise. Shaded: one standard deviation of "
         "single answers to each side."
@@ -51,15 +85,33 @@ CAPTIONS: Mapping[str, str] = {
     "policy/clip_fraction": "Share of tokens whose step was cut short by the clip.",
     "policy/approx_kl": "How far one step moved the policy (nats a token).",
     "kl/coef": "Price of drift.",
+    "kl/loss": "Drift as the loss counts it (nats a token), never below 0.",
+    "group/zero_variance_fraction": (
+        "Share of groups in which all answers got the same score. Such a group teaches nothing."
+    ),
     "sampler/logprob_gap": "Mean gap between generator and trainer log-probabilities (nats). Should stay near 0.",
     "optim/grad_norm": "Size of the gradient before clipping.",
     "optim/learning_rate": "Learning rate.",
 }
 
+CAPTIONS_BY_CHECKS: Mapping[str, str] = {
+    "score/mean": (
+        "Mean share of the checks that the answers written in practice pass. It should rise. Shaded: one standard "
+        "deviation of single answers to each side."
+    ),
+    "response/length": "Mean length of an answer (tokens). A jump can mean that length alone passes more checks.",
+}
+"""Captions that differ where checks score the answers rather than a reward model."""
+
 FIGURE_TITLES: Mapping[str, str] = {
     "sft/loss": "Surprise at the examples (loss)",
     "reward_model/loss": "Misfit to the choices (loss)",
     "reward_model/accuracy": "Choices it gets right",
+    "dpo/accuracy": "Choices it has moved towards",
+    "dpo/margin": "Lead of preferred answers",
+    "dpo/loss": "Misfit to the choices (loss)",
+    "dpo/chosen_reward": "Gain of preferred answers",
+    "dpo/rejected_reward": "Gain of the other answers",
     "score/mean": "Score by the reward model",
     "kl/ref": "Drift (KL)",
     "response/length": "Length of answers",
@@ -69,10 +121,15 @@ FIGURE_TITLES: Mapping[str, str] = {
     "policy/clip_fraction": "Clip fraction",
     "policy/approx_kl": "KL of a step",
     "kl/coef": "KL coefficient",
+    "kl/loss": "KL in the loss",
+    "group/zero_variance_fraction": "Groups of equal scores",
     "sampler/logprob_gap": "Generator against trainer",
     "optim/grad_norm": "Gradient norm",
     "optim/learning_rate": "Learning rate",
 }
+
+TITLES_BY_CHECKS: Mapping[str, str] = {"score/mean": "Checks passed in practice"}
+"""Titles of figures that differ where checks score the answers rather than a reward model."""
 
 NOT_TESTED: tuple[str, ...] = (
     "Requests unlike the held-out ones: other topics, other languages, long conversations.",
