@@ -138,17 +138,16 @@ def test_the_active_adapter_counts(family: str, fast: bool) -> None:
 
 
 def test_weights_are_a_copy_until_they_are_loaded_again() -> None:
-    """Training goes on in the model while the decoder says what it said; memory is used again, not allocated anew."""
+    """Training goes on in the model while the decoder says what it said."""
     model = tiny_model("llama")
     decoder = decoder_for(model)
-    before, places = by_decoder(decoder), [layer.qkv.weight.data_ptr() for layer in decoder._weights.layers]
+    before = by_decoder(decoder)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.1)
     assert torch.equal(by_decoder(decoder), before)
     decoder.load_weights(model)
     assert_equal(by_decoder(decoder), by_transformers(model))
-    assert [layer.qkv.weight.data_ptr() for layer in decoder._weights.layers] == places
 
 
 def test_what_the_decoder_cannot_compute_is_left_to_the_model() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
-from trimtab.models.families import active_adapters, linears_of
+from trimtab.models.families import active_adapters, is_silu, linears_of
 
 NORM_NAMES = (
     "input_layernorm",
@@ -19,27 +20,50 @@ NORM_NAMES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Projection:
-    """`weight` `[out, in]` and, where the model has one, `bias` `[out, 1]`, of one or several stacked linear layers."""
+    """One or several stacked linear layers, `[N, in]` to `[N, out]`.
 
-    weight: Tensor
-    bias: Tensor | None
+    bfloat16 weights on a CPU are kept packed, as oneDNN's products read them: with one token that takes half the time
+    of a product with plain weights, with 64 a tenth less, and the result is the same.
+    """
 
-    def __call__(self, columns: Tensor) -> Tensor:
-        """`[in, N]` to `[out, N]`. Columns are tokens: CPU kernels multiply this way round 15 % to 40 % faster."""
-        if self.bias is None:
-            return torch.mm(self.weight, columns)
-        return torch.addmm(self.bias, self.weight, columns)
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._is_packed = weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and can_pack()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._is_packed else weight
+        self._bias = bias
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The product. `inputs` have the dtype of the weight."""
+        if self._is_packed:
+            return torch.ops.mkldnn._linear_pointwise(inputs, self._weight, self._bias, "none", [], "")
+        return linear(inputs, self._weight, self._bias)
+
+    def activated(self, inputs: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+        """The activation of the product; SiLU in one go with it."""
+        if self._is_packed and is_silu(activation):
+            return torch.ops.mkldnn._linear_pointwise(inputs, self._weight, self._bias, "swish", [], "")
+        return activation(self(inputs))
+
+    def times(self, inputs: Tensor, factor: Tensor) -> Tensor:
+        """The product, multiplied by a factor `[N, out]` in one go."""
+        if self._is_packed:
+            return torch.ops.mkldnn._linear_pointwise.binary(inputs, factor, self._weight, self._bias, "mul")
+        return self(inputs) * factor
+
+
+def can_pack() -> bool:
+    """Whether this build of PyTorch, on this processor, has the packed products."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One decoder layer. `norms` are scales `[D, 1]` by the model's own names; `head_norm`: `[heads, head_dim, 1]`."""
+    """One decoder layer. `norms` are scales `[D]` by the model's own names; `head_norm`: `[heads, head_dim]`."""
 
     qkv: Projection
     out: Projection
-    gate_up: Projection
+    gate: Projection
+    up: Projection
     down: Projection
     norms: dict[str, Tensor]
     head_norm: Tensor | None
@@ -47,81 +71,64 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class DecoderWeights:
-    """All weights of a decoder. `head` is `embedding` itself where the model ties them."""
+    """All weights of a decoder."""
 
     embedding: Tensor
     layers: list[LayerWeights]
     norm: Tensor
-    head: Tensor
-
-
-def allocate(model: Any, dtype: torch.dtype) -> DecoderWeights:
-    """Empty weights of the right shapes, on the model's device."""
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
-    embedding = torch.empty_like(decoder.embed_tokens.weight, dtype=dtype, requires_grad=False)
-    is_tied = head.weight is decoder.embed_tokens.weight
-    return DecoderWeights(
-        embedding=embedding,
-        layers=[_allocate_layer(layer, dtype) for layer in decoder.layers],
-        norm=_empty_norm(decoder.norm),
-        head=embedding if is_tied else torch.empty_like(head.weight, dtype=dtype, requires_grad=False),
-    )
+    head: Projection
 
 
 @torch.no_grad()
-def read_into(weights: DecoderWeights, model: Any, *, norm_offset: float) -> None:
-    """Copy the model's weights, with whatever adapter is active merged in. The model itself is left as it is."""
+def read_weights(model: Any, dtype: torch.dtype, *, norm_offset: float) -> DecoderWeights:
+    """The model's weights, with whatever adapter is active merged in. The model itself is left as it is."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
-    weights.embedding.copy_(decoder.embed_tokens.weight)
-    if weights.head is not weights.embedding:
-        weights.head.copy_(head.weight)
-    _read_norm(weights.norm, decoder.norm, norm_offset)
-    for own, layer in zip(weights.layers, decoder.layers, strict=True):
-        projections = (own.qkv, own.out, own.gate_up, own.down)
-        for projection, linears in zip(projections, linears_of(layer), strict=True):
-            _read_projection(projection, linears)
-        for name, scale in own.norms.items():
-            _read_norm(scale, getattr(layer, name), norm_offset)
-        if own.head_norm is not None:
-            attention = layer.self_attn
-            num_keys = attention.k_proj.out_features // attention.head_dim
-            own.head_norm[:-num_keys] = attention.q_norm.weight.float()[:, None] + norm_offset
-            own.head_norm[-num_keys:] = attention.k_norm.weight.float()[:, None] + norm_offset
+    embedding = _own(decoder.embed_tokens.weight, dtype)
+    is_tied = head.weight is decoder.embed_tokens.weight
+    return DecoderWeights(
+        embedding=embedding,
+        layers=[_read_layer(layer, dtype, norm_offset) for layer in decoder.layers],
+        norm=_read_norm(decoder.norm, norm_offset),
+        head=Projection(embedding if is_tied else _own(head.weight, dtype), None),
+    )
 
 
-def _allocate_layer(layer: Any, dtype: torch.dtype) -> LayerWeights:
+def _read_layer(layer: Any, dtype: torch.dtype, norm_offset: float) -> LayerWeights:
     attention = layer.self_attn
     head_norm = None
     if hasattr(attention, "q_norm"):
-        num_heads = (attention.q_proj.out_features + attention.k_proj.out_features) // attention.head_dim
-        head_norm = torch.empty(num_heads, attention.head_dim, 1, device=attention.q_norm.weight.device)
-    qkv, out, gate_up, down = (_allocate_projection(linears, dtype) for linears in linears_of(layer))
-    norms = {name: _empty_norm(getattr(layer, name)) for name in NORM_NAMES if hasattr(layer, name)}
-    return LayerWeights(qkv, out, gate_up, down, norms, head_norm)
+        norms = (attention.q_norm, attention.q_proj), (attention.k_norm, attention.k_proj)
+        head_norm = torch.cat(
+            [
+                _read_norm(norm, norm_offset).expand(projection.out_features // attention.head_dim, -1)
+                for norm, projection in norms
+            ]
+        )
+    qkv, out, gate_and_up, down = linears_of(layer)
+    return LayerWeights(
+        qkv=_read_projection(qkv, dtype),
+        out=_read_projection(out, dtype),
+        gate=_read_projection(gate_and_up[:1], dtype),
+        up=_read_projection(gate_and_up[1:], dtype),
+        down=_read_projection(down, dtype),
+        norms={name: _read_norm(getattr(layer, name), norm_offset) for name in NORM_NAMES if hasattr(layer, name)},
+        head_norm=head_norm,
+    )
 
 
-def _allocate_projection(linears: Sequence[Any], dtype: torch.dtype) -> Projection:
-    out, device = sum(linear.out_features for linear in linears), linears[0].weight.device
-    weight = torch.empty(out, linears[0].in_features, dtype=dtype, device=device)
-    return Projection(weight, None if linears[0].bias is None else torch.empty(out, 1, dtype=dtype, device=device))
+def _read_norm(norm: Any, offset: float) -> Tensor:
+    return norm.weight.float() + offset
 
 
-def _empty_norm(norm: Any) -> Tensor:
-    return torch.empty(len(norm.weight), 1, device=norm.weight.device)
+def _read_projection(linears: Sequence[Any], dtype: torch.dtype) -> Projection:
+    weight = torch.cat([_effective_weight(one).to(dtype) for one in linears])
+    biases = [one.bias for one in linears if one.bias is not None]
+    return Projection(weight, torch.cat([bias.to(dtype) for bias in biases]) if biases else None)
 
 
-def _read_norm(scale: Tensor, norm: Any, offset: float) -> None:
-    scale.copy_(norm.weight.float()[:, None] + offset)
-
-
-def _read_projection(projection: Projection, linears: Sequence[Any]) -> None:
-    start = 0
-    for linear in linears:
-        stop = start + linear.out_features
-        projection.weight[start:stop] = _effective_weight(linear)
-        if projection.bias is not None:
-            projection.bias[start:stop, 0] = linear.bias
-        start = stop
+def _own(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy: the model may learn while this one is read."""
+    return weight.detach().to(dtype, copy=True)
 
 
 def _effective_weight(linear: Any) -> Tensor:

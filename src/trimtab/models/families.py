@@ -67,11 +67,6 @@ class Family:
         )
 
     @property
-    def is_silu(self) -> bool:
-        """Whether the activation is x sigmoid(x)."""
-        return isinstance(self.activation, nn.SiLU) or type(self.activation).__name__ == "SiLUActivation"
-
-    @property
     def feed_forward_norm(self) -> str:
         """The name of the norm before the feed-forward part of a layer."""
         return "pre_feedforward_layernorm" if self.norms_outputs else "post_attention_layernorm"
@@ -96,6 +91,11 @@ def is_supported(model: Any) -> bool:
         return False
     linears = [linear for layer in decoder.layers for parts in linears_of(layer) for linear in parts]
     return all(type(linear) is nn.Linear or _is_plain_lora(linear) for linear in linears)
+
+
+def is_silu(activation: Callable[[Tensor], Tensor]) -> bool:
+    """Whether an activation is x sigmoid(x)."""
+    return isinstance(activation, nn.SiLU) or type(activation).__name__ == "SiLUActivation"
 
 
 def causal_lm(model: Any) -> Any:

@@ -26,6 +26,9 @@ class Prefill:
 class KeyValueCache:
     """One row a running sequence, one column a position, one pair of tensors a layer.
 
+    Keys lie as `[rows, kv_heads, head_dim, columns]`, the way a product of queries and keys reads them fastest; values
+    as `[rows, kv_heads, columns, head_dim]`.
+
     Rows in use are always the first ones. A column past a row's length holds zeros or what an earlier sequence left
     there: finite numbers, which attention must mask.
     """
@@ -39,30 +42,33 @@ class KeyValueCache:
         if self.keys and self._fits(rows, columns, like):
             return
         columns = -(-columns // COLUMNS_AT_ONCE) * COLUMNS_AT_ONCE
-        self.keys = [_zeros(rows, columns, key) for key in like.keys]
+        self.keys = [_zeros(rows, columns, key).transpose(2, 3).contiguous() for key in like.keys]
         self.values = [_zeros(rows, columns, value) for value in like.values]
 
     def write(self, layer: int, keys: Tensor, values: Tensor, rows: Tensor, columns: Tensor) -> None:
         """Store one position a row: `[n, kv_heads, head_dim]` into `columns[i]` of row `rows[i]`."""
-        self.keys[layer][rows, :, columns] = keys.to(self.keys[layer].dtype)
+        self.keys[layer][rows, :, :, columns] = keys.to(self.keys[layer].dtype)
         self.values[layer][rows, :, columns] = values.to(self.values[layer].dtype)
 
     def read(self, layer: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Views of the first rows and columns: `[rows, kv_heads, columns, head_dim]` each."""
-        return self.keys[layer][:rows, :, :columns], self.values[layer][:rows, :, :columns]
+        """Views of the first rows and columns: keys `[n, kv_heads, head_dim, columns]`, values with the last two
+        exchanged."""
+        return self.keys[layer][:rows, ..., :columns], self.values[layer][:rows, :, :columns]
 
     def insert(self, start: int, prefill: Prefill, sources: Tensor) -> None:
         """Copy prompts `sources` of a prefill into the rows from `start` on."""
         stop, columns = start + len(sources), prefill.keys[0].shape[2]
-        for own, read in ((self.keys, prefill.keys), (self.values, prefill.values)):
-            for target, source in zip(own, read, strict=True):
-                target[start:stop, :, :columns] = source[sources]
+        for keys, values, read_keys, read_values in zip(
+            self.keys, self.values, prefill.keys, prefill.values, strict=True
+        ):
+            keys[start:stop, ..., :columns] = read_keys[sources].transpose(2, 3)
+            values[start:stop, :, :columns] = read_values[sources]
 
     def move(self, sources: Tensor, targets: Tensor, columns: int) -> None:
         """Copy the first columns of some rows over others."""
-        for own in (self.keys, self.values):
-            for layer in own:
-                layer[targets, :, :columns] = layer[sources, :, :columns]
+        for keys, values in zip(self.keys, self.values, strict=True):
+            keys[targets, ..., :columns] = keys[sources, ..., :columns]
+            values[targets, :, :columns] = values[sources, :, :columns]
 
     def _fits(self, rows: int, columns: int, like: Prefill) -> bool:
         return all(
@@ -72,7 +78,7 @@ class KeyValueCache:
             and own.shape[1] == new.shape[1]
             and own.shape[2] >= columns
             and own.shape[3] == new.shape[3]
-            for own, new in zip(self.keys + self.values, [*like.keys, *like.values], strict=True)
+            for own, new in zip(self.values, like.values, strict=True)
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from trimtab.models.attention import attend
-from trimtab.models.families import Family, active_adapters
+from trimtab.models.families import Family, active_adapters, is_silu
 from trimtab.models.fused import linear, rms_norm, rotate, swiglu
 
 
@@ -73,7 +73,7 @@ class RowForward(nn.Module):
     def _feed_forward(self, layer: Any, hidden: Tensor) -> Tensor:
         normed = self._norm(hidden, getattr(layer, self.family.feed_forward_norm), self.dtype)
         gate, up = self._linear(layer.mlp.gate_proj, normed), self._linear(layer.mlp.up_proj, normed)
-        product = swiglu(gate, up) if self.family.is_silu else self.family.activation(gate) * up
+        product = swiglu(gate, up) if is_silu(self.family.activation) else self.family.activation(gate) * up
         return self._linear(layer.mlp.down_proj, product)
 
     def _norm(self, hidden: Tensor, norm: Any, dtype: torch.dtype) -> Tensor:

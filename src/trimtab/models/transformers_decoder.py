@@ -104,7 +104,8 @@ class _SlotCache(DynamicCache):
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
         """Store the new token's keys and values `[n, kv_heads, 1, head_dim]` and return those of all columns."""
         self._cache.write(layer_idx, key_states[:, :, 0], value_states[:, :, 0], self._rows, self._lengths)
-        return self._cache.read(layer_idx, len(self._rows), self._columns)
+        keys, values = self._cache.read(layer_idx, len(self._rows), self._columns)
+        return keys.transpose(2, 3), values
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """How many columns are filled before this step, in the longest row."""

@@ -12,7 +12,7 @@ from trimtab.data.formats import read, read_comparisons, read_demonstrations, re
 from trimtab.data.splits import assert_disjoint, prompt_key
 from trimtab.errors import DataError, UserError
 from trimtab.evaluation.outputs import group_prompts
-from trimtab.evaluation.tasks.truth_checks import truth_task
+from trimtab.evaluation.tasks.truth_checks import parse_checks, truth_task
 from trimtab.types import Comparison, Prompt
 
 READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
@@ -34,16 +34,20 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
             elif isinstance(stage, TrainingStage) and stage.kind in READERS:
                 records = READERS[stage.kind](stage.data, skip_bad=stage.skip_bad, columns=stage.columns)
                 if isinstance(stage, GRPOStage) and stage.reward_model is None:
-                    records = map(_with_checks, records)
+                    records = _with_checks(records)
                 deque(records, maxlen=0)  # each is read and none is kept
         except UserError as error:
             raise type(error)(f"{name}: {error}") from error
 
 
-def _with_checks(prompt: Prompt) -> Prompt:
-    """The prompt, whose checks can be read. Raises `DataError` when they cannot."""
-    truth_task([prompt])
-    return prompt
+def _with_checks(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
+    """The prompts, while each one's checks are read. Raises `DataError` naming the row when they cannot be."""
+    for number, prompt in enumerate(prompts, start=1):
+        name = str(prompt.meta.get("id", f"number {number}"))
+        if "truth" not in prompt.meta:
+            raise DataError(f"row {name} has no column 'truth', so a response to it cannot be scored")
+        parse_checks(prompt.meta["truth"], name)
+        yield prompt
 
 
 def learning_stages(recipe: Recipe, name: str) -> dict[str, TrainingStage]:
