@@ -8,7 +8,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 LOCKED := --constraint constraints.txt
 
-.PHONY: demo test test-all check format clean
+# What `make bench` passes on; without --table the table in the documentation stays as it is.
+BENCH ?= --table docs/performance.md
+PEERS := bench/.venv
+
+.PHONY: demo test test-all check format bench bench-setup clean
 
 demo: $(VENV)/.core  ## Steer a real model from demonstrations to PPO, and report what changed
 	$(BIN)/trimtab run recipes/demo.yaml
@@ -29,8 +33,13 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(VENV)/.core  ## Measure against TRL, transformers and llama.cpp: three quarters of an hour on an idle machine
+	$(BIN)/python -m bench $(BENCH)
+
+bench-setup: $(PEERS)/.done  ## The peers, in a virtual environment of their own: some ten minutes, once
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -47,4 +56,13 @@ $(VENV)/.test: $(VENV)/.core
 
 $(VENV)/.dev: $(VENV)/.test
 	$(PIP) install $(LOCKED) --editable '.[dev]'
+	touch $@
+
+$(PEERS)/.done: constraints.txt bench/requirements.txt bench/requirements-llama.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip --disable-pip-version-check --quiet install $(LOCKED) $(TORCH_FLAGS) torch
+	$(PEERS)/bin/pip --disable-pip-version-check --quiet install -r bench/requirements.txt
+	CMAKE_ARGS="$(CMAKE_ARGS) -DGGML_NATIVE=ON" $(PEERS)/bin/pip --disable-pip-version-check --quiet install \
+	  --no-binary llama-cpp-python -r bench/requirements-llama.txt \
+	  || echo "llama.cpp could not be compiled (it needs a C++ compiler); the other peers are there"
 	touch $@

@@ -84,8 +84,9 @@ def test_writing_takes_prompts_of_about_64_tokens_and_lengths_that_every_side_ge
     rows = [dict(ROWS[0], prompt_ids=[0] * n) for n in (10, 60, 66, 300)]
     made = job(Workload("w", "", "generate", batch=2, stops=True, steps=1), rows)
     assert [len(row["prompt_ids"]) for row in made["rows"]] == [66, 60]
-    assert made["lengths"] == lengths(2)
-    assert made["tokens"] == [sum(lengths(2))] * 2
+    drawn = lengths(2)
+    assert made["limits"] == [[min(n, 8) for n in drawn], drawn]
+    assert made["tokens"] == [sum(limits) for limits in made["limits"]]
 
 
 def test_lengths_are_skewed_and_bounded() -> None:

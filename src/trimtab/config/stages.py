@@ -92,7 +92,7 @@ class TrainingStage(StageConfig):
         (0.9, 0.95), strict=False, description="How slowly Adam's two running averages forget."
     )
     micro_batch_tokens: int = Field(
-        4096, gt=0, description="Tokens computed at once: less needs less memory and takes a little longer."
+        1024, gt=0, description="Tokens computed at once, which bounds memory; on a GPU more is faster."
     )
     max_length: int = Field(1024, gt=0, description="Longest prompt with its response, in tokens.")
     checkpoint_seconds: float = Field(60, ge=0, description="Seconds between saves of the state to resume from.")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, rms_norm
+from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention
 
 from trimtab.models.attention import attend
 from trimtab.models.decoder_weights import LayerWeights, read_weights
@@ -75,19 +75,25 @@ class Decoder:
         """
         # A shape that is new to the kernels costs them ten milliseconds, so there are few: columns in steps.
         rows, columns = torch.arange(len(tokens), device=tokens.device), -(-(longest + 1) // COLUMN_STEP) * COLUMN_STEP
-        groups = self._family.num_queries // self._family.num_keys
-        biases = {}
-        for window in set(self._family.windows):
+        family = self._family
+        groups, biases = family.num_queries // family.num_keys, {}
+        for window in set(family.windows):
             bias = self._bias(slot_mask(lengths, columns, window))[:, None, None]
-            biases[window] = bias.expand(-1, self._family.num_keys, groups, -1).reshape(-1, groups, columns)
+            biases[window] = bias.expand(-1, family.num_keys, groups, -1).reshape(-1, groups, columns)
 
         def read(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             cache.write(layer, key, value, rows, lengths)
-            seen_keys, seen_values = (part.flatten(0, 1) for part in cache.read(layer, len(tokens), columns))
+            keys, values = cache.read(layer, len(tokens), columns)
             # Query heads that share keys are rows of one product: keys are read once and never expanded.
-            grouped = query.reshape(len(seen_keys), groups, -1)
-            scores = torch.baddbmm(biases[self._family.windows[layer]], grouped, seen_keys)
-            return torch.bmm(scores.softmax(-1), seen_values).view(len(tokens), -1)
+            grouped = query.reshape(len(tokens), family.num_keys, groups, -1)
+            bias = biases[family.windows[layer]]
+            if len(tokens) == 1:  # batched products take longer to set up than one sequence takes to compute
+                keys = keys.transpose(2, 3).contiguous()
+                attended = scaled_dot_product_attention(grouped, keys, values, attn_mask=bias[None], scale=1.0)
+            else:
+                scores = torch.baddbmm(bias, grouped.flatten(0, 1), keys.flatten(0, 1))
+                attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1))
+            return attended.view(len(tokens), -1)
 
         return self._logits(self._forward(tokens, lengths, read))
 
@@ -109,7 +115,8 @@ class Decoder:
                 attended = self._norm(attended.float(), layer.norms["post_attention_layernorm"])
             hidden += attended
             normed = self._norm(hidden, layer.norms[family.feed_forward_norm]).to(self._dtype)
-            moved = layer.down(layer.up.times(normed, layer.gate.activated(normed, family.activation)))
+            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
+            moved = layer.down(family.activation(gate).mul_(up))
             if family.norms_outputs:
                 moved = self._norm(moved.float(), layer.norms["post_feedforward_layernorm"])
             hidden += moved

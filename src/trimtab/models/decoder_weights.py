@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from trimtab.models.families import active_adapters, is_silu, linears_of
+from trimtab.models.families import active_adapters, linears_of
 
 NORM_NAMES = (
     "input_layernorm",
@@ -38,18 +38,6 @@ class Projection:
             return torch.ops.mkldnn._linear_pointwise(inputs, self._weight, self._bias, "none", [], "")
         return linear(inputs, self._weight, self._bias)
 
-    def activated(self, inputs: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-        """The activation of the product; SiLU in one go with it."""
-        if self._is_packed and is_silu(activation):
-            return torch.ops.mkldnn._linear_pointwise(inputs, self._weight, self._bias, "swish", [], "")
-        return activation(self(inputs))
-
-    def times(self, inputs: Tensor, factor: Tensor) -> Tensor:
-        """The product, multiplied by a factor `[N, out]` in one go."""
-        if self._is_packed:
-            return torch.ops.mkldnn._linear_pointwise.binary(inputs, factor, self._weight, self._bias, "mul")
-        return self(inputs) * factor
-
 
 def can_pack() -> bool:
     """Whether this build of PyTorch, on this processor, has the packed products."""
@@ -62,8 +50,7 @@ class LayerWeights:
 
     qkv: Projection
     out: Projection
-    gate: Projection
-    up: Projection
+    gate_up: Projection
     down: Projection
     norms: dict[str, Tensor]
     head_norm: Tensor | None
@@ -104,12 +91,11 @@ def _read_layer(layer: Any, dtype: torch.dtype, norm_offset: float) -> LayerWeig
                 for norm, projection in norms
             ]
         )
-    qkv, out, gate_and_up, down = linears_of(layer)
+    qkv, out, gate_up, down = linears_of(layer)
     return LayerWeights(
         qkv=_read_projection(qkv, dtype),
         out=_read_projection(out, dtype),
-        gate=_read_projection(gate_and_up[:1], dtype),
-        up=_read_projection(gate_and_up[1:], dtype),
+        gate_up=_read_projection(gate_up, dtype),
         down=_read_projection(down, dtype),
         norms={name: _read_norm(getattr(layer, name), norm_offset) for name in NORM_NAMES if hasattr(layer, name)},
         head_norm=head_norm,

@@ -30,7 +30,7 @@ class OptimizerSettings:
     weight_decay: float = 0.0
     adam_eps: float = 1e-5
     adam_betas: tuple[float, float] = (0.9, 0.95)
-    micro_batch_tokens: int = 4096
+    micro_batch_tokens: int = 1024
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> torch.optim.AdamW:

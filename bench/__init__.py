@@ -1,0 +1,1 @@
+"""Measures trimtab against its peers: same rows, same number type, one run, alternating."""
