@@ -33,7 +33,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.core  ## Measure against TRL, transformers and llama.cpp: three quarters of an hour on an idle machine
+bench: $(VENV)/.core  ## Measure against TRL, transformers and llama.cpp: half an hour on an idle machine
 	$(BIN)/python -m bench $(BENCH)
 
 bench-setup: $(PEERS)/.done  ## The peers, in a virtual environment of their own: some ten minutes, once
