@@ -60,9 +60,7 @@ FULL = [
     Workload("reward_model", "reward model, 16 pairs a step", "reward_model", ("trl",), batch=16, bar=2.5),
     Workload("dpo", "DPO, 16 pairs a step", "dpo", ("trl",), batch=16, bar=5.0),
     Workload("grpo", "GRPO, 8 responses of 64 tokens", "grpo", ("trl",), batch=1, group_size=8, bar=5.0),
-    Workload(
-        "ppo", "PPO (peer: GRPO), 8 × 64 tokens", "ppo", (), batch=1, group_size=8, beside="grpo", bar=5.0
-    ),
+    Workload("ppo", "PPO (peer: GRPO), 8 × 64 tokens", "ppo", (), batch=1, group_size=8, beside="grpo", bar=5.0),
     Workload("help", "`trimtab --help` (peer: `trl --help`)", "command", ("trl",), steps=10),
     Workload("plan", "`trimtab plan recipes/demo.yaml`", "command", (), steps=10),
 ]
