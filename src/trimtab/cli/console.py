@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,12 +24,12 @@ SECONDS_OF_SPEED = 60.0
 """The time left follows from the speed over about the last minute, so that a slow stretch is soon forgotten."""
 
 
-class SayingReporter(Reporter):
+class SayingReporter(Reporter, ABC):
     """One that can print a line, and prints what the user should know."""
 
+    @abstractmethod
     def say(self, message: str) -> None:
         """Print a line."""
-        raise NotImplementedError
 
     def told(self, message: str) -> None:
         """One line."""

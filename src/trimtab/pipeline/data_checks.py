@@ -12,7 +12,7 @@ from trimtab.data.formats import read, read_comparisons, read_demonstrations, re
 from trimtab.data.splits import assert_disjoint, prompt_key
 from trimtab.errors import DataError, UserError
 from trimtab.evaluation.outputs import group_prompts
-from trimtab.evaluation.tasks.truth_checks import parse_checks, truth_task
+from trimtab.evaluation.tasks.truth_checks import truth_sample, truth_task
 from trimtab.types import Comparison, Prompt
 
 READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
@@ -43,10 +43,7 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
 def _with_checks(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
     """The prompts, while each one's checks are read. Raises `DataError` naming the row when they cannot be."""
     for number, prompt in enumerate(prompts, start=1):
-        name = str(prompt.meta.get("id", f"number {number}"))
-        if "truth" not in prompt.meta:
-            raise DataError(f"row {name} has no column 'truth', so a response to it cannot be scored")
-        parse_checks(prompt.meta["truth"], name)
+        truth_sample(prompt, number)
         yield prompt
 
 

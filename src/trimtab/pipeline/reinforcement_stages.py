@@ -11,7 +11,7 @@ import torch
 from trimtab.config import Adapter, GRPOStage, PPOStage, TrainingStage
 from trimtab.data.formats import read_prompts
 from trimtab.data.on_disk import Spool
-from trimtab.evaluation.tasks.truth_checks import truth_task
+from trimtab.evaluation.tasks.truth_checks import score_response, truth_sample
 from trimtab.feedback.scorers import FunctionScorer, RewardModelScorer
 from trimtab.generation.engine import Engine
 from trimtab.models.reference import reference_of
@@ -97,7 +97,6 @@ def checks_scorer() -> FunctionScorer:
     """Scores a completion by the share it passes of the checks in its prompt's column `truth`."""
 
     def score(prompt: Prompt, completion: Completion) -> float:
-        task = truth_task([prompt])
-        return task.scorer(task.samples[0], completion.text).value
+        return score_response(truth_sample(prompt, 1), completion.text).value
 
     return FunctionScorer(score)

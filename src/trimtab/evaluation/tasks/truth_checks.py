@@ -40,13 +40,15 @@ def truth_task(prompts: Sequence[Prompt], name: str = "truth checks") -> Task[tu
 
     Raises `DataError` naming the row when one has no checks or a check that cannot be read.
     """
-    samples = []
-    for number, prompt in enumerate(prompts, 1):
-        row = str(prompt.meta.get("id", f"number {number}"))
-        if "truth" not in prompt.meta:
-            raise DataError(f"row {row} has no column 'truth', so a response to it cannot be checked")
-        samples.append(Sample(row, prompt, parse_checks(prompt.meta["truth"], row)))
-    return Task(name, tuple(samples), score_response)
+    return Task(name, tuple(truth_sample(prompt, number) for number, prompt in enumerate(prompts, 1)), score_response)
+
+
+def truth_sample(prompt: Prompt, number: int) -> Sample[tuple[Check, ...]]:
+    """One prompt with the checks its row carries; `number` names a row that has no id. Raises as `truth_task` does."""
+    row = str(prompt.meta.get("id", f"number {number}"))
+    if "truth" not in prompt.meta:
+        raise DataError(f"row {row} has no column 'truth', so a response to it cannot be checked")
+    return Sample(row, prompt, parse_checks(prompt.meta["truth"], row))
 
 
 def parse_checks(truth: Any, row: str) -> tuple[Check, ...]:
