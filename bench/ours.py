@@ -97,7 +97,7 @@ def train_sft(job: Job, policy: Any, run: Log) -> str:
     from trimtab.training.sft import train_sft
 
     rows = [TokenRow(tuple(row["prompt_ids"]), (tuple(row["response_ids"][0]),)) for row in job["rows"]]
-    train_sft(policy, _placed(rows, job), batch_size=job["batch"], **_common(job, run), **_passes(job))
+    train_sft(policy, _placed(rows, job), **_common(job, run), **_passes(job))
     return ""
 
 
@@ -110,7 +110,6 @@ def train_reward_model(job: Job, policy: Any, run: Log) -> str:
     train_reward_model(
         model,
         _placed(_pairs(job), job),
-        prompts_per_step=job["batch"],
         centering=0.0,
         normalize=False,
         pad_id=policy.template.pad_id,
@@ -127,7 +126,7 @@ def train_dpo(job: Job, policy: Any, run: Log) -> str:
 
     reference = reference_of(policy, run.state / "reference.safetensors")
     rows = _placed(_pairs(job), job)
-    train_dpo(policy, reference, rows, prompts_per_step=job["batch"], beta=0.1, **_common(job, run), **_passes(job))
+    train_dpo(policy, reference, rows, beta=0.1, **_common(job, run), **_passes(job))
     return "; a prompt is computed once for both responses; the reference is computed in every step"
 
 
@@ -219,7 +218,9 @@ def _common(job: Job, run: Log) -> dict[str, Any]:
 
 
 def _passes(job: Job) -> dict[str, Any]:
-    return {"num_epochs": 1, "max_steps": None}
+    from trimtab.training.passes import Passes
+
+    return {"passes": Passes(num_epochs=1, batch_size=job["batch"])}
 
 
 def _rollouts(job: Job) -> dict[str, Any]:

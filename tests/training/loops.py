@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trimtab.errors import Interrupted
 from trimtab.models.trunk import Trunk
+from trimtab.training import learner
 from trimtab.training.rollout import Rollout
 from trimtab.training.step import OptimizerSettings
 
@@ -36,17 +37,17 @@ def with_dropout(trunk: Trunk, adapter: str) -> None:
 
 
 @contextmanager
-def gradients_of(module: ModuleType) -> Iterator[list[Gradients]]:
+def gradients_of() -> Iterator[list[Gradients]]:
     """The gradients of every update a loop makes, as they are before they are clipped."""
     caught: list[Gradients] = []
-    update = module.update
+    update = learner.update
 
     def catching(optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter], **settings: object) -> float:
         caught.append({name: p.grad.clone() for name, p in parameters.items() if p.grad is not None})
         return update(optimizer, parameters, **settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "update", catching)
+        patch.setattr(learner, "update", catching)
         yield caught
 
 

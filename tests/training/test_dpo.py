@@ -31,8 +31,8 @@ from torch.nn.functional import logsigmoid
 from trimtab.models.policy import Policy
 from trimtab.models.reference import Reference, reference_of
 from trimtab.models.rows import TokenRow, lay_out
-from trimtab.training import dpo
 from trimtab.training.dpo import train_dpo
+from trimtab.training.passes import Passes
 from trimtab.training.row_files import Pair, PreferenceRow
 from trimtab.training.step import OptimizerSettings
 
@@ -95,9 +95,7 @@ def train(
         reference,
         rows(),
         settings=settings,
-        num_epochs=num_epochs,
-        prompts_per_step=prompts_per_step,
-        max_steps=max_steps,
+        passes=Passes(num_epochs, prompts_per_step, max_steps),
         beta=BETA,
         seed=0,
         checkpoint_seconds=NEVER,
@@ -144,7 +142,7 @@ def check_first_gradients(folder: Path, adapter: bool, moved: bool) -> None:
     expected: Gradients = dict(zip(parameters, found, strict=True))
 
     run = MemoryRun(folder)
-    with gradients_of(dpo) as caught:
+    with gradients_of() as caught:
         train(policy, reference, run, settings=replace(OPTIMIZER, micro_batch_tokens=SMALL))
     assert_same_gradients(caught, [expected])
     (line,) = run.logged
@@ -167,7 +165,7 @@ def check_cut(folder: Path, adapter: bool) -> None:
         policy = make_policy(adapter)
         reference = reference_in(policy, folder)
         move(policy)
-        with gradients_of(dpo) as caught:
+        with gradients_of() as caught:
             settings = replace(OPTIMIZER, micro_batch_tokens=max_tokens)
             train(policy, reference, MemoryRun(folder), settings=settings)
         gradients.append(caught)

@@ -41,7 +41,7 @@ from trimtab.generation.engine import Engine
 from trimtab.models.policy import Policy
 from trimtab.models.reference import Reference, reference_of
 from trimtab.models.rows import RowBatch, TokenRow
-from trimtab.training import grpo, learner, ppo
+from trimtab.training import grpo, ppo
 from trimtab.training.grpo import GroupExperience, GRPOSettings, train_grpo
 from trimtab.training.rollout import MAX_LOGPROB_GAP, Rollout
 from trimtab.types import Completion, Prompt
@@ -164,7 +164,7 @@ def updates(
     world: World, run: MemoryRun, settings: GRPOSettings, micro_batch_tokens: int = LARGE, **more: Any
 ) -> tuple[Rollout, list[Gradients]]:
     """The first rollout, and the gradients of every update made."""
-    with pytest.MonkeyPatch.context() as patch, gradients_of(learner) as caught:
+    with pytest.MonkeyPatch.context() as patch, gradients_of() as caught:
         kept = kept_experiences(patch)
         world.train(run, settings, micro_batch_tokens, **more)
     return kept[0].rollout, caught

@@ -19,6 +19,7 @@ from trimtab.models.rows import TokenRow
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.training.dpo import train_dpo
 from trimtab.training.grpo import GRPOSettings, train_grpo
+from trimtab.training.passes import Passes
 from trimtab.training.ppo import PPOSettings, train_ppo
 from trimtab.training.row_files import Pair, PreferenceRow
 from trimtab.training.step import OptimizerSettings
@@ -174,9 +175,7 @@ def test_dpo_reaches_the_optimum_of_a_bandit(tmp_path: Path, adapter: bool) -> N
         bandit.reference(tmp_path),
         rows,
         settings=replace(OPTIMIZER, learning_rate=3e-3 if adapter else 1e-3),
-        num_epochs=40,
-        prompts_per_step=4,
-        max_steps=None,
+        passes=Passes(40, 4),
         beta=BETA,
         seed=0,
         checkpoint_seconds=1e9,

@@ -246,9 +246,9 @@ def grpo_resume(folder: Path) -> None:
 PPO, RM, SFT = "trimtab.training.ppo", "trimtab.training.reward_model", "trimtab.training.sft"
 POLICY, SCALAR, TRUNK = "trimtab.models.policy", "trimtab.models.scalar_model", "trimtab.models.trunk"
 STEP, ROLLOUT, STATE = "trimtab.training.step", "trimtab.training.rollout", "trimtab.training.state"
-LEARNER, EXPERIENCE = "trimtab.training.learner", "trimtab.training.experience"
+MINIBATCHES, EXPERIENCE = "trimtab.training.minibatches", "trimtab.training.experience"
 CHAT, ENCODING, REFERENCE = "trimtab.data.chat", "trimtab.training.encoding", "trimtab.models.reference"
-DPO, GRPO = "trimtab.training.dpo", "trimtab.training.grpo"
+DPO, GRPO, PASSES = "trimtab.training.dpo", "trimtab.training.grpo", "trimtab.training.passes"
 FIRST_ONES = "[: len(mask), : mask.shape[1]]"
 CHOSEN_FIRST = "pair.chosen for start, pair in pairs]],\n        rewards[[start + pair.rejected"
 REJECTED_FIRST = "pair.rejected for start, pair in pairs]],\n        rewards[[start + pair.chosen"
@@ -289,7 +289,7 @@ MUTANTS = [
     (ROLLOUT, "collect", rollout, "cut off is finished", '== "stop" => == "length"'),
     # Fine-tuning
     (SFT, "train_sft", sft_cut, "normalised by micro-batch", "=num_tokens) => =int(laid.mask.sum()))"),
-    (SFT, "train_sft", sft_resume, "dropout not seeded", "torch.manual_seed(mix(seed, step)) => pass"),
+    (PASSES, "train_in_passes", sft_resume, "dropout not seeded", "torch.manual_seed(mix(seed, step)) => pass"),
     (STATE, "Checkpoint._tensors", sft_resume, "moments not kept", "[parameter].items() => [None].items()"),
     # Reward model
     (ENCODING, "_preference_rows", preference_layout, "pairs of a prompt split", f"{TOGETHER} => {APART}"),
@@ -297,14 +297,20 @@ MUTANTS = [
     (RM, "preference_loss", preference_weights, "pairs weigh one", "1 / len(row.pairs) => 1.0"),
     (RM, "preference_loss", preference_weights, "margin forgotten", "[pair.margin for => [0.0 for"),
     (RM, "train_reward_model", preference_cut, "normalised by micro-batch", "=len(batch)) => =len(chunk))"),
-    (RM, "train_reward_model", preference_resume, "normalised again", "if start == 0: => if True:"),
+    (PASSES, "train_in_passes", preference_resume, "normalised again", "if start == 0: => if True:"),
     # PPO
     (EXPERIENCE, "shaped_rewards", estimates, "sign of the KL", "kl_coef=kl_coef) => kl_coef=-kl_coef)"),
     (EXPERIENCE, "estimate", estimates, "not centred", "(advantages, mask) => (advantages, mask, shift_mean=False)"),
     (EXPERIENCE, "shaped_rewards", whitened_rewards, "rewards centred", ", shift_mean=False) => )"),
     (EXPERIENCE, "shaped_rewards", estimates, "the finished pay", "(~rollout.finished) => rollout.finished"),
-    (LEARNER, "Learner.learn", ppo_gradients, "other responses' numbers", "tensor[places, => tensor[: len(places),"),
-    (LEARNER, "num_tokens", ppo_gradients, "per response, not per token", "sum(len(response) for => sum(1 for"),
+    (
+        MINIBATCHES,
+        "over_minibatch",
+        ppo_gradients,
+        "other responses' numbers",
+        "tensor[places, => tensor[: len(places),",
+    ),
+    (MINIBATCHES, "num_tokens", ppo_gradients, "per response, not per token", "sum(len(response) for => sum(1 for"),
     (PPO, "policy_loss", ppo_gradients, "temperature forgotten", "temperature=s.temperature => temperature=1.0"),
     (PPO, "policy_loss", first_step, "dropout on", "s.temperature) => s.temperature, train=True)"),
     (
@@ -317,7 +323,7 @@ MUTANTS = [
     (PPO, "train_ppo", warm_up, "no waiting", "range(s.value_warmup_steps, s.num_steps) => range(s.num_steps)"),
     (PPO, "train_ppo", kl_controller, "steps for responses", "num_steps=len(rollout.scores) => num_steps=1"),
     (PPO, "train_ppo", ppo_resume, "coefficient forgotten", 'saved.get("kl_coef", s.kl_coef) => s.kl_coef'),
-    (LEARNER, "minibatches", groups, "responses for groups", "minibatch_size // group => minibatch_size"),
+    (MINIBATCHES, "minibatches", groups, "responses for groups", "minibatch_size // group => minibatch_size"),
     (
         EXPERIENCE,
         "summarise",
@@ -345,7 +351,7 @@ MUTANTS = [
     (DPO, "preference_loss", dpo_cut, "normalised by micro-batch", "normalizer=normalizer => normalizer=len(pairs)"),
     (DPO, "preference_loss", dpo_dropout, "dropout off", ", train=True => "),
     (DPO, "train_dpo", dpo_start, "prompts weigh alike", "sum(len(row.pairs) for row in batch) => len(batch)"),
-    (DPO, "train_dpo", dpo_resume, "dropout not seeded", "torch.manual_seed(mix(seed, step)) => pass"),
+    (PASSES, "train_in_passes", dpo_resume, "dropout not seeded", "torch.manual_seed(mix(seed, step)) => pass"),
     (REFERENCE, "_mapped", dpo_learning, "weights of today", ", state=decoder) => )"),
     (REFERENCE, "_adapter_off", dpo_lora, "adapter on", "using(None) => using(policy.adapter)"),
     # GRPO

@@ -42,9 +42,9 @@ from trimtab.models.reference import Reference, reference_of
 from trimtab.models.rows import TokenRow
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.models.trunk import Trunk
-from trimtab.training import learner, ppo
+from trimtab.training import ppo
 from trimtab.training.experience import Experience, estimate, summarise
-from trimtab.training.learner import minibatches
+from trimtab.training.minibatches import minibatches
 from trimtab.training.ppo import PPOSettings, train_ppo
 from trimtab.training.rollout import Rollout, Scorer, collect
 from trimtab.types import Completion, Prompt
@@ -295,7 +295,7 @@ def first_update(
         kept.append(estimated(*arguments, **settings))
         return kept[-1]
 
-    with pytest.MonkeyPatch.context() as patch, gradients_of(learner) as caught:
+    with pytest.MonkeyPatch.context() as patch, gradients_of() as caught:
         patch.setattr(ppo, "estimate", keeping)
         world.train(MemoryRun(folder), settings, micro_batch_tokens)
     (experience,), (value_gradients, policy_gradients) = kept, caught

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from trimtab.errors import ModelError
 from trimtab.models.scalar_model import ScalarModel
-from trimtab.training import reward_model
 from trimtab.training.encoding import preference_rows
+from trimtab.training.passes import Passes
 from trimtab.training.reward_model import train_reward_model
 from trimtab.training.row_files import PreferenceRow
 from trimtab.training.step import OptimizerSettings
@@ -78,9 +78,7 @@ def train(
         model,
         rows,
         settings=settings,
-        num_epochs=num_epochs,
-        prompts_per_step=prompts_per_step,
-        max_steps=None,
+        passes=Passes(num_epochs, prompts_per_step),
         centering=centering,
         normalize=normalize,
         seed=0,
@@ -135,7 +133,7 @@ def test_every_prompt_weighs_one(tmp_path: Path) -> None:
     run = MemoryRun(tmp_path)
     rows = rows_of(COMPARISONS)
     settings = replace(OPTIMIZER, micro_batch_tokens=SMALL)
-    with gradients_of(reward_model) as caught:
+    with gradients_of() as caught:
         train(model, rows, run, settings=settings, centering=centering)
     (line,), (gradients,) = run.logged, caught
     assert line["reward_model/loss"] == pytest.approx(expected, abs=1e-4)
@@ -148,7 +146,7 @@ def test_cutting_a_batch_changes_no_gradient(tmp_path: Path) -> None:
     gradients = []
     rows = rows_of(COMPARISONS)
     for max_tokens in (SMALL, LARGE):
-        with gradients_of(reward_model) as caught:
+        with gradients_of() as caught:
             settings = replace(OPTIMIZER, micro_batch_tokens=max_tokens)
             train(scalar_model(), rows, MemoryRun(tmp_path), settings=settings, centering=0.1)
         gradients.append(caught)

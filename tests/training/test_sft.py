@@ -29,8 +29,8 @@ from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
 from trimtab.models.policy import Policy
 from trimtab.models.rows import TokenRow
-from trimtab.training import sft
 from trimtab.training.encoding import demonstration_rows
+from trimtab.training.passes import Passes
 from trimtab.training.sft import train_sft
 from trimtab.training.step import OptimizerSettings
 from trimtab.types import Demonstration
@@ -68,9 +68,7 @@ def fine_tune(
         policy,
         rows,
         settings=settings,
-        num_epochs=num_epochs,
-        batch_size=batch_size,
-        max_steps=max_steps,
+        passes=Passes(num_epochs, batch_size, max_steps),
         seed=0,
         checkpoint_seconds=NEVER,
         run=run,
@@ -108,7 +106,7 @@ def test_the_first_loss_is_the_mean_over_response_tokens(tmp_path: Path) -> None
 
 def check_first_loss(policy: Policy, rows: Sequence[TokenRow], nats: Tensor, folder: Path) -> None:
     run = MemoryRun(folder)
-    with gradients_of(sft) as caught:
+    with gradients_of() as caught:
         fine_tune(policy, rows, run, settings=replace(OPTIMIZER, micro_batch_tokens=SMALL))
     (line,), (gradients,) = run.logged, caught
     assert line["sft/loss"] == pytest.approx(nats.mean().item(), abs=1e-4)
@@ -122,7 +120,7 @@ def test_the_first_gradient_is_that_of_plain_forwards(tmp_path: Path) -> None:
     losses = [-plain_logprobs(policy.model, row.prompt_ids, row.responses[0]) for row in rows]
     parameters = policy.trainable_parameters()
     expected = torch.autograd.grad(torch.cat(losses).mean(), parameters.values())
-    with gradients_of(sft) as caught:
+    with gradients_of() as caught:
         fine_tune(policy, rows, MemoryRun(tmp_path), settings=replace(OPTIMIZER, micro_batch_tokens=SMALL))
     assert_same_gradients(caught, [dict(zip(parameters, expected, strict=True))])
 
@@ -132,7 +130,7 @@ def test_cutting_a_batch_changes_no_gradient(tmp_path: Path, adapter: bool) -> N
     gradients = []
     for max_tokens in (SMALL, LARGE):
         policy = tiny_policy(adapter=adapter)
-        with gradients_of(sft) as caught:
+        with gradients_of() as caught:
             settings = replace(OPTIMIZER, micro_batch_tokens=max_tokens)
             fine_tune(policy, demonstrations(policy), MemoryRun(tmp_path), settings=settings)
         gradients.append(caught)

@@ -17,6 +17,7 @@ from trimtab.pipeline.trained_models import Summary, load_for_training, optimize
 from trimtab.seeds import mix
 from trimtab.training.dpo import train_dpo
 from trimtab.training.encoding import demonstration_rows, preference_rows, watching
+from trimtab.training.passes import Passes
 from trimtab.training.reward_model import train_reward_model
 from trimtab.training.row_files import PreferenceRowFile
 from trimtab.training.sft import train_sft
@@ -31,10 +32,8 @@ def run_sft(config: SFTStage, inputs: Inputs, context: Context) -> Summary:
     train_sft(
         policy,
         rows,
+        passes=Passes(config.num_epochs, config.batch_size, config.max_steps),
         settings=optimizer_settings(config),
-        num_epochs=config.num_epochs,
-        batch_size=config.batch_size,
-        max_steps=config.max_steps,
         seed=context.seed,
         checkpoint_seconds=config.checkpoint_seconds,
         run=context,
@@ -51,10 +50,8 @@ def run_reward_model(config: RewardModelStage, inputs: Inputs, context: Context)
     train_reward_model(
         model,
         rows,
+        passes=Passes(config.num_epochs, config.prompts_per_step, config.max_steps),
         settings=optimizer_settings(config),
-        num_epochs=config.num_epochs,
-        prompts_per_step=config.prompts_per_step,
-        max_steps=config.max_steps,
         centering=config.centering,
         normalize=config.normalize,
         seed=context.seed,
@@ -75,10 +72,8 @@ def run_dpo(config: DPOStage, inputs: Inputs, context: Context) -> Summary:
         policy,
         reference_of(policy, context.state / "reference.safetensors"),
         rows,
+        passes=Passes(config.num_epochs, config.prompts_per_step, config.max_steps),
         settings=optimizer_settings(config),
-        num_epochs=config.num_epochs,
-        prompts_per_step=config.prompts_per_step,
-        max_steps=config.max_steps,
         beta=config.beta,
         seed=context.seed,
         checkpoint_seconds=config.checkpoint_seconds,

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import torch
 
 from trimtab.algorithms.dpo import dpo_loss, implicit_rewards
-from trimtab.algorithms.output import LossOutput, reduce
+from trimtab.algorithms.output import LossOutput
 from trimtab.models.policy import Policy
 from trimtab.models.reference import Reference
 from trimtab.models.rows import lay_out, response_slices
-from trimtab.seeds import mix
-from trimtab.training.batches import epoch_batches
-from trimtab.training.encoding import PreferenceRow
+from trimtab.training.passes import Passes, train_in_passes
+from trimtab.training.row_files import PreferenceRow
 from trimtab.training.run import Run
-from trimtab.training.state import Checkpoint
-from trimtab.training.step import OptimizerSettings, accumulate, learning_rate, make_optimizer, update
+from trimtab.training.step import MicroBatchLoss, OptimizerSettings
 
 
 def train_dpo(
@@ -25,10 +22,8 @@ def train_dpo(
     reference: Reference,
     rows: Sequence[PreferenceRow],
     *,
+    passes: Passes,
     settings: OptimizerSettings,
-    num_epochs: int,
-    prompts_per_step: int,
-    max_steps: int | None,
     beta: float,
     seed: int,
     checkpoint_seconds: float,
@@ -39,39 +34,28 @@ def train_dpo(
     The reference reads each batch just before the policy learns from it, on the same rows, and is never stored.
     Raises `NumericsError` and `Interrupted`.
     """
-    parameters = policy.trainable_parameters()
-    optimizer = make_optimizer(parameters.values(), settings)
-    checkpoint = Checkpoint(run, parameters, [optimizer], every_seconds=checkpoint_seconds)
-    batches = epoch_batches(len(rows), prompts_per_step, num_epochs, seed=seed)[:max_steps]
 
-    start, _ = checkpoint.restore()
-    for step in range(start, len(batches)):
-        began = time.perf_counter()
-        torch.manual_seed(mix(seed, step))
-        batch = [rows[index] for index in batches[step]]
+    def loss_of_batch(batch: Sequence[PreferenceRow]) -> MicroBatchLoss:
         num_pairs = sum(len(row.pairs) for row in batch)
 
-        def loss_of(indices: list[int], batch: list[PreferenceRow] = batch, num_pairs: int = num_pairs) -> LossOutput:
+        def loss(indices: list[int]) -> LossOutput:
             return preference_loss(policy, reference, [batch[i] for i in indices], beta=beta, normalizer=num_pairs)
 
-        where = f"dpo step {step + 1}"
-        metrics = accumulate(
-            [row.row for row in batch],
-            loss_of,
-            max_tokens=settings.micro_batch_tokens,
-            where=where,
-            dump=run.state / "bad_batch.json",
-        )
-        rate = learning_rate(step, len(batches), settings)
-        norm = update(optimizer, parameters, rate=rate, max_grad_norm=settings.max_grad_norm, where=where)
+        return loss
 
-        numbers = reduce(metrics)
-        seconds = time.perf_counter() - began
-        run.log(
-            {"step": step + 1, **numbers, "optim/grad_norm": norm, "optim/learning_rate": rate, "time/step": seconds}
-        )
-        run.progress("dpo", step + 1, len(batches), accuracy=numbers["dpo/accuracy"])
-        checkpoint.step_done(step + 1, len(batches))
+    train_in_passes(
+        "dpo",
+        policy.trainable_parameters(),
+        rows,
+        loss_of_batch,
+        row_of=lambda item: item.row,
+        passes=passes,
+        settings=settings,
+        show={"accuracy": "dpo/accuracy"},
+        seed=seed,
+        checkpoint_seconds=checkpoint_seconds,
+        run=run,
+    )
 
 
 def preference_loss(

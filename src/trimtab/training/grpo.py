@@ -26,7 +26,8 @@ from trimtab.models.reference import Reference
 from trimtab.models.rows import RowBatch
 from trimtab.seeds import mix
 from trimtab.training.batches import endless_batch
-from trimtab.training.learner import Cut, Learner, PartLoss, minibatches, num_tokens
+from trimtab.training.learner import Learner
+from trimtab.training.minibatches import Cut, PartLoss, minibatches, num_tokens, over_minibatch
 from trimtab.training.rollout import (
     Rollout,
     Scorer,
@@ -126,7 +127,9 @@ def train_grpo(
         for epoch in range(s.num_epochs):
             for chosen in minibatches(rollout.rows, s.minibatch_size, mix(seed, step, 2, epoch)):
                 loss = group_loss(policy, experience, chosen, s)
-                new, norm = learner.learn(loss, rollout.rows, chosen, step=step, pad_id=pad_id, where=where, dump=dump)
+                loss_of = over_minibatch(loss, rollout.rows, chosen, pad_id=pad_id, device=learner.device)
+                picked = [rollout.rows[i] for i in chosen]
+                new, norm = learner.learn(picked, loss_of, step=step, where=where, dump=dump)
                 metrics, largest_norm = merge(metrics, new), max(largest_norm, norm)
 
         # 5 Log, 6 save.

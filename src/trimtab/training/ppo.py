@@ -24,7 +24,8 @@ from trimtab.models.scalar_model import ScalarModel
 from trimtab.seeds import mix
 from trimtab.training.batches import endless_batch
 from trimtab.training.experience import Experience, Shaping, estimate, summarise
-from trimtab.training.learner import Cut, Learner, PartLoss, minibatches, num_tokens
+from trimtab.training.learner import Learner
+from trimtab.training.minibatches import Cut, PartLoss, minibatches, num_tokens, over_minibatch
 from trimtab.training.rollout import Scorer, check_gap, check_scores, collect
 from trimtab.training.run import Run
 from trimtab.training.state import Checkpoint
@@ -88,7 +89,7 @@ def train_ppo(
     }
     checkpoint = Checkpoint(
         run,
-        learners["policy"].parameters | learners["value"].parameters,
+        {**learners["policy"].parameters, **learners["value"].parameters},
         [learners["policy"].optimizer, learners["value"].optimizer],
         every_seconds=checkpoint_seconds,
     )
@@ -138,9 +139,11 @@ def train_ppo(
                 }
                 for name, learner in learners.items():
                     if step in learner.steps:
-                        new, norm = learner.learn(
-                            losses[name], rollout.rows, chosen, step=step, pad_id=pad_id, where=where, dump=dump
+                        loss_of = over_minibatch(
+                            losses[name], rollout.rows, chosen, pad_id=pad_id, device=learner.device
                         )
+                        picked = [rollout.rows[i] for i in chosen]
+                        new, norm = learner.learn(picked, loss_of, step=step, where=where, dump=dump)
                         metrics, norms[name] = merge(metrics, new), max(norms[name], norm)
 
         # 6 KL controller.

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from trimtab.algorithms.output import LossOutput, reduce
+from trimtab.algorithms.output import LossOutput
 from trimtab.algorithms.preference import bradley_terry_loss
 from trimtab.models.rows import RowBatch, TokenRow, lay_out, response_slices
 from trimtab.models.scalar_model import ScalarModel
-from trimtab.seeds import mix
-from trimtab.training.batches import epoch_batches, shuffled_pass
+from trimtab.training.batches import shuffled_pass
+from trimtab.training.passes import Passes, train_in_passes
 from trimtab.training.row_files import PreferenceRow
 from trimtab.training.run import Run
-from trimtab.training.state import Checkpoint
-from trimtab.training.step import OptimizerSettings, accumulate, learning_rate, make_optimizer, update
+from trimtab.training.step import MicroBatchLoss, OptimizerSettings
 
 NORMALISING_PROMPTS = 64
 
@@ -26,10 +24,8 @@ def train_reward_model(
     model: ScalarModel,
     rows: Sequence[PreferenceRow],
     *,
+    passes: Passes,
     settings: OptimizerSettings,
-    num_epochs: int,
-    prompts_per_step: int,
-    max_steps: int | None,
     centering: float,
     normalize: bool,
     seed: int,
@@ -44,45 +40,35 @@ def train_reward_model(
     (N-details, item 9).
     Raises `NumericsError` and `Interrupted`.
     """
-    parameters = model.trainable_parameters()
-    optimizer = make_optimizer(parameters.values(), settings)
-    checkpoint = Checkpoint(run, parameters, [optimizer], every_seconds=checkpoint_seconds)
-    batches = epoch_batches(len(rows), prompts_per_step, num_epochs, seed=seed)[:max_steps]
-
-    start, _ = checkpoint.restore()
     drawn = shuffled_pass(len(rows), seed, -1)[:NORMALISING_PROMPTS].tolist() if normalize else []
     sample = [rows[index].row for index in drawn]
-    if start == 0:
-        _normalise(model, sample, pad_id, settings.micro_batch_tokens)
-    for step in range(start, len(batches)):
-        began = time.perf_counter()
-        torch.manual_seed(mix(seed, step))
-        batch = [rows[index] for index in batches[step]]
 
-        def loss_of(indices: list[int], batch: list[PreferenceRow] = batch) -> LossOutput:
+    def set_scale() -> None:
+        _normalise(model, sample, pad_id, settings.micro_batch_tokens)
+
+    def loss_of_batch(batch: Sequence[PreferenceRow]) -> MicroBatchLoss:
+        def loss(indices: list[int]) -> LossOutput:
             chunk = [batch[i] for i in indices]
             laid = lay_out([row.row for row in chunk], pad_id=pad_id, device=model.trunk.device)
             return preference_loss(model, chunk, laid, centering=centering, normalizer=len(batch))
 
-        where = f"reward model step {step + 1}"
-        metrics = accumulate(
-            [row.row for row in batch],
-            loss_of,
-            max_tokens=settings.micro_batch_tokens,
-            where=where,
-            dump=run.state / "bad_batch.json",
-        )
-        rate = learning_rate(step, len(batches), settings)
-        norm = update(optimizer, parameters, rate=rate, max_grad_norm=settings.max_grad_norm, where=where)
+        return loss
 
-        numbers = reduce(metrics)
-        seconds = time.perf_counter() - began
-        run.log(
-            {"step": step + 1, **numbers, "optim/grad_norm": norm, "optim/learning_rate": rate, "time/step": seconds}
-        )
-        run.progress("reward model", step + 1, len(batches), accuracy=numbers["reward_model/accuracy"])
-        checkpoint.step_done(step + 1, len(batches))
-    _normalise(model, sample, pad_id, settings.micro_batch_tokens)
+    train_in_passes(
+        "reward model",
+        model.trainable_parameters(),
+        rows,
+        loss_of_batch,
+        row_of=lambda item: item.row,
+        passes=passes,
+        settings=settings,
+        show={"accuracy": "reward_model/accuracy"},
+        seed=seed,
+        checkpoint_seconds=checkpoint_seconds,
+        run=run,
+        before=set_scale,
+    )
+    set_scale()
 
 
 def preference_loss(
