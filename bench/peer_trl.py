@@ -1,4 +1,5 @@
-"""TRL's side of the training workloads, with the settings that were found to be its fastest on a CPU.
+"""TRL's side of the training workloads: `trl` with the settings that were found to be its fastest on a CPU,
+`trl-defaults` as it comes, a step's whole batch at once.
 
 It trains on the job's very token ids: where TRL tokenises by itself, its rows are exchanged for them, and what its data
 loader gives out is counted.
@@ -13,10 +14,9 @@ from typing import Any
 
 from bench.side import Job, Result, quiet, serve
 
-# Rows (pairs, responses) that TRL computes at once; the rest of a step's batch is accumulated. README.md says how these
-# settings were found.
+# What makes it fastest: eager attention, no gradient checkpointing, and so many rows (pairs, responses) at once; the
+# rest of a step's batch is accumulated. README.md says how that was found.
 AT_ONCE = {"sft": 4, "reward_model": 4, "dpo": 4, "grpo": 8}
-ATTENTION = "eager"
 
 
 def work(job: Job) -> Result:
@@ -52,7 +52,8 @@ def work(job: Job) -> Result:
         learnt = f"a LoRA adapter of rank 16 on all linear layers, frozen weights in {job['precision']}"
     did = (
         f"{type(trainer).__name__}: {learnt}, {'bf16 autocast' if args.bf16 else 'fp32'}, "
-        f"{args.per_device_train_batch_size} at once × {args.gradient_accumulation_steps}, no gradient checkpointing, "
+        f"{args.per_device_train_batch_size} at once × {args.gradient_accumulation_steps}, "
+        f"{'' if args.gradient_checkpointing else 'no '}gradient checkpointing, "
         f"{trainer.model.config._attn_implementation} attention, {args.optim.value}"
     )
     return {"seconds": clock.seconds[start:], "tokens": counted[start:], "did": did}
@@ -95,7 +96,7 @@ def reward_model(job: Job, folder: str) -> Any:
         for row in job["rows"]
     ]
     model = AutoModelForSequenceClassification.from_pretrained(
-        job["model"], num_labels=1, dtype=torch.float32, attn_implementation=ATTENTION
+        job["model"], num_labels=1, dtype=torch.float32, **_attention(job)
     )
     trainer = RewardTrainer(
         model,
@@ -178,16 +179,16 @@ METHODS = {"sft": sft, "reward_model": reward_model, "dpo": dpo, "grpo": grpo}
 
 
 def _common(job: Job, folder: str) -> dict[str, Any]:
-    """Settings of every trainer. Gradient checkpointing, TRL's default, is off: it is slower."""
+    """Settings of every trainer."""
     responses = job["batch"] * job["group_size"]
-    at_once = min(AT_ONCE[job["method"]], responses)
-    return {
+    at_once = responses if _is_as_it_comes(job) else min(AT_ONCE[job["method"]], responses)
+    tuned = {} if _is_as_it_comes(job) else {"gradient_checkpointing": False}
+    return tuned | {
         "output_dir": folder,
         "max_steps": job["warmup"] + job["steps"],
         "per_device_train_batch_size": at_once,
         "gradient_accumulation_steps": responses // at_once,
         "bf16": job["precision"] == "bf16",
-        "gradient_checkpointing": False,
         "train_sampling_strategy": "sequential",
         "learning_rate": 1e-6,
         "adam_beta2": 0.95,
@@ -201,12 +202,20 @@ def _common(job: Job, folder: str) -> dict[str, Any]:
     }
 
 
+def _is_as_it_comes(job: Job) -> bool:
+    return job["side"] == "trl-defaults"
+
+
+def _attention(job: Job) -> dict[str, str]:
+    return {} if _is_as_it_comes(job) else {"attn_implementation": "eager"}
+
+
 def _causal_lm(job: Job) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if job["adapter"] and job["precision"] == "bf16" else torch.float32
-    return AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype, attn_implementation=ATTENTION)
+    return AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype, **_attention(job))
 
 
 def _tokenizer(job: Job) -> Any:

@@ -27,9 +27,14 @@ PEERS = ROOT / "bench" / ".venv" / "bin"
 ROWS = ROOT / "examples" / "expense_desk" / "comparisons.train.jsonl"
 MODEL = "smollm2-135m-instruct"
 LONGEST_RUN = 1800  # seconds until a side is given up
-MODULES = {OURS: "bench.ours", "trl": "bench.peer_trl", "transformers": "bench.peer_transformers"} | dict.fromkeys(
-    ("llama.cpp", "llama.cpp-f16"), "bench.peer_llama_cpp"
-)
+MODULES = {
+    OURS: "bench.ours",
+    "trl": "bench.peer_trl",
+    "trl-defaults": "bench.peer_trl",
+    "transformers": "bench.peer_transformers",
+    "llama.cpp": "bench.peer_llama_cpp",
+    "llama.cpp-f16": "bench.peer_llama_cpp",
+}
 COMMANDS = {
     ("help", OURS): ["trimtab", "--help"],
     ("help", "trl"): ["trl", "--help"],

@@ -12,7 +12,7 @@ from typing import Any
 
 OURS = "trimtab"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-NAMES = {"trl": "TRL", "llama.cpp-f16": "llama.cpp (f16)"}
+NAMES = {"trl": "TRL", "trl-defaults": "TRL as it comes", "llama.cpp-f16": "llama.cpp (f16)"}
 GIB = 2**30
 DISTURBED = 0.1  # cores kept busy by other processes, from which on a figure is not to be trusted
 

@@ -112,8 +112,8 @@ def test_the_optimiser_by_hand() -> None:
 def test_a_loss_that_is_not_finite_stops_and_shows_its_rows(tmp_path: Path) -> None:
     """Rows 1 and 3, the shortest, are computed together; row 3 is bad; the others of the batch are not accused."""
     weight, dump = nn.Parameter(torch.ones(1)), tmp_path / "state" / "bad_batch.json"
-    with pytest.raises(NumericsError, match=r"fine-tuning step 7: the loss is nan on rows \[1, 3\] of the batch.*bad_batch"):
-        accumulate(ROWS, summing_loss(weight, [], bad=3), max_tokens=6, where="fine-tuning step 7", dump=dump)
+    with pytest.raises(NumericsError, match=r"sft step 7: the loss is nan on rows \[1, 3\] of the batch.*bad_batch"):
+        accumulate(ROWS, summing_loss(weight, [], bad=3), max_tokens=6, where="sft step 7", dump=dump)
     assert json.loads(dump.read_text()) == [
         {"index": 1, "prompt_ids": [5], "responses": [[6]]},
         {"index": 3, "prompt_ids": [5], "responses": [[6, 6]]},
@@ -131,11 +131,11 @@ def test_a_gradient_that_is_not_finite_stops_and_names_its_parameter(bad: float)
             parameters[name].grad = torch.tensor([1.0, second if name == "worse" else 1.0])
 
     fill(1.0)
-    update(optimizer, parameters, rate=0.1, max_grad_norm=1.0, where="fine-tuning step 1")
+    update(optimizer, parameters, rate=0.1, max_grad_norm=1.0, where="sft step 1")
     before = snapshot(parameters, optimizer)
     fill(bad)
-    with pytest.raises(NumericsError, match=r"fine-tuning step 2: .*1 parameters are concerned, first \['worse'\]"):
-        update(optimizer, parameters, rate=0.1, max_grad_norm=1.0, where="fine-tuning step 2")
+    with pytest.raises(NumericsError, match=r"sft step 2: .*1 parameters are concerned, first \['worse'\]"):
+        update(optimizer, parameters, rate=0.1, max_grad_norm=1.0, where="sft step 2")
     after = snapshot(parameters, optimizer)
     assert before.keys() == after.keys()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

@@ -241,7 +241,7 @@ class _Batch:
         holes = finished[:left].nonzero()[:, 0]
         movers = left + (~finished[left:]).nonzero()[:, 0]
         if len(movers):
-            self.engine.cache.move(movers, holes, int(self.lengths[movers].max()))
+            self.engine.cache.move(movers, holes)
             self.running[holes], self.lengths[holes] = self.running[movers], self.lengths[movers]
         self.num_finished += len(self.running) - left
         self.running, self.lengths = self.running[:left], self.lengths[:left]

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention
+from torch.linalg import vector_norm
+from torch.nn.functional import embedding, scaled_dot_product_attention
 
 from trimtab.models.attention import attend
 from trimtab.models.decoder_weights import LayerWeights, read_weights
 from trimtab.models.families import Family, causal_lm, is_supported
 from trimtab.models.kv_cache import KeyValueCache, Prefill, causal_mask, slot_mask
 
-COLUMN_STEP = 16
 # Layer, scaled queries [N, heads, head_dim], keys and values [N, kv_heads, head_dim] -> [N, heads * head_dim].
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
@@ -36,6 +36,7 @@ class Decoder:
         self._family = Family.of(model)
         self._dtype = dtype
         self._shapes = _shapes(model)
+        self._epsilon = torch.tensor(self._family.epsilon, device=model.device)
         self.load_weights(model)
 
     def accepts(self, model: nn.Module) -> bool:
@@ -73,8 +74,7 @@ class Decoder:
 
         Returns the logits of what comes next, `[n, V]`, float32.
         """
-        # A shape that is new to the kernels costs them ten milliseconds, so there are few: columns in steps.
-        rows, columns = torch.arange(len(tokens), device=tokens.device), -(-(longest + 1) // COLUMN_STEP) * COLUMN_STEP
+        rows, columns = torch.arange(len(tokens), device=tokens.device), cache.fit(longest + 1, len(tokens))
         family = self._family
         groups, biases = family.num_queries // family.num_keys, {}
         for window in set(family.windows):
@@ -83,7 +83,7 @@ class Decoder:
 
         def read(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             cache.write(layer, key, value, rows, lengths)
-            keys, values = cache.read(layer, len(tokens), columns)
+            keys, values = cache.read(layer, len(tokens))
             # Query heads that share keys are rows of one product: keys are read once and never expanded.
             grouped = query.reshape(len(tokens), family.num_keys, groups, -1)
             bias = biases[family.windows[layer]]
@@ -150,7 +150,9 @@ class Decoder:
 
     def _norm(self, rows: Tensor, scale: Tensor) -> Tensor:
         """RMS norm over the last dimension (Zhang and Sennrich 2019, equation 4), in float32."""
-        return rms_norm(rows, rows.shape[-1:], None, self._family.epsilon) * scale
+        size = vector_norm(rows, dim=-1, keepdim=True)
+        rate = torch.addcmul(self._epsilon, size, size, value=1 / rows.shape[-1]).rsqrt_()
+        return (rows * rate).mul_(scale)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits = self._weights.head(self._norm(hidden, self._weights.norm).to(self._dtype)).float()

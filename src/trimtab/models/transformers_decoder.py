@@ -56,8 +56,9 @@ class TransformersDecoder:
 
         Returns the logits of what comes next, `[n, V]`, float32.
         """
-        windows = {w: slot_mask(lengths, longest + 1, w)[:, None, None] for w in self._windows()}
-        slots = _SlotCache(cache, lengths, longest + 1)
+        columns = cache.fit(longest + 1, len(tokens))
+        windows = {w: slot_mask(lengths, columns, w)[:, None, None] for w in self._windows()}
+        slots = _SlotCache(cache, lengths)
         return self._forward(tokens[:, None], lengths[:, None], windows, slots)[:, 0]
 
     def _windows(self) -> set[int | None]:
@@ -96,17 +97,17 @@ class TransformersDecoder:
 class _SlotCache(DynamicCache):
     """What a transformers model takes for its cache during one decode step: the first n rows of ours."""
 
-    def __init__(self, cache: KeyValueCache, lengths: Tensor, columns: int) -> None:
+    def __init__(self, cache: KeyValueCache, lengths: Tensor) -> None:
         super().__init__()
-        self._cache, self._lengths, self._columns = cache, lengths, columns
+        self._cache, self._lengths = cache, lengths
         self._rows = torch.arange(len(lengths), device=lengths.device)
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
         """Store the new token's keys and values `[n, kv_heads, 1, head_dim]` and return those of all columns."""
         self._cache.write(layer_idx, key_states[:, :, 0], value_states[:, :, 0], self._rows, self._lengths)
-        keys, values = self._cache.read(layer_idx, len(self._rows), self._columns)
+        keys, values = self._cache.read(layer_idx, len(self._rows))
         return keys.transpose(2, 3), values
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """How many columns are filled before this step, in the longest row."""
-        return self._columns - 1
+        """How many columns there are before this step's."""
+        return self._cache.columns - 1
