@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "The peers are not installed. Run `make bench-setup` once (it compiles llama.cpp: some ten minutes), or "
             "measure trimtab alone: python -m bench --ours-only"
         )
-    prepared = _prepare(options)
+    prepared = prepare(options)
     turns = schedule(workloads, options.repeats, ours_only=options.ours_only)
     results = {"machine": _machine(options, prepared), "workloads": [_describe(w) for w in workloads], "runs": []}
     file = options.out / f"{date.today()}-{_slug(results['machine']['processor'])}.json"
@@ -111,16 +111,21 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", metavar="NAMES", help=f"workloads, with commas between: {', '.join(WORKLOADS)}")
     parser.add_argument("--adapter", action="store_true", help="also those that train a LoRA adapter")
+    shared_options(parser)
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results", help="folder for the raw results")
+    parser.add_argument("--table", type=Path, help="Markdown file whose table is to be replaced")
+    parser.add_argument("--ours-only", action="store_true", help="measure trimtab alone")
+    return parser.parse_args(arguments)
+
+
+def shared_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say what a measurement is of, whatever is measured."""
     parser.add_argument("--repeats", type=int, default=3, help="processes of each side (3)")
     parser.add_argument("--rows", type=Path, default=ROWS, help="comparisons, in any format that trimtab reads")
     parser.add_argument("--limit", type=int, metavar="N", help="use the first N pairs only")
     parser.add_argument("--model", default=MODEL, help=f"a folder or a bundled name ({MODEL})")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="bf16 where the processor multiplies it fast")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="as many as there are cores")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results", help="folder for the raw results")
-    parser.add_argument("--table", type=Path, help="Markdown file whose table is to be replaced")
-    parser.add_argument("--ours-only", action="store_true", help="measure trimtab alone")
-    return parser.parse_args(arguments)
 
 
 def _chosen(options: argparse.Namespace) -> list[Workload]:
@@ -142,7 +147,7 @@ class Prepared:
     precision: str
 
 
-def _prepare(options: argparse.Namespace) -> Prepared:
+def prepare(options: argparse.Namespace) -> Prepared:
     """Find the model, read the rows, choose the number type."""
     from trimtab.data.chat import ChatTemplate
     from trimtab.models.hardware import has_fast_bfloat16
