@@ -25,3 +25,7 @@ class NumericsError(UserError):
 
 class Interrupted(UserError):
     """The user asked to stop; the state was saved and the message says how to go on."""
+
+
+class LabellingError(UserError):
+    """A labelling project that cannot be used as it is, or an answer that cannot be taken."""

@@ -21,6 +21,7 @@ from trimtab.algorithms.importance import logprob_gap, truncated_importance_weig
 from trimtab.algorithms.kl import k1, k3, kl_loss
 from trimtab.algorithms.logprobs import entropy, token_logprobs
 from trimtab.algorithms.masked import masked_sum, whiten
+from trimtab.algorithms.ordinal import cumulative_logit_loss
 from trimtab.algorithms.ppo import clipped_policy_loss, clipped_value_loss, gae, kl_shaped_rewards
 from trimtab.algorithms.preference import bradley_terry_loss, pairwise_ranking_loss, plackett_luce_loss
 from trimtab.algorithms.sft import sft_loss
@@ -40,8 +41,9 @@ from .test_grpo import check_unbiased as check_expectations
 from .test_kl import check_unbiased
 from .test_logprobs import check_entropy, check_logprobs
 from .test_masked import check_sum, check_whitened_moments, check_whitening
+from .test_ordinal import check_grades
 from .test_ppo import check_advantages, check_policy_loss, check_reinforce, check_rewards, check_value_loss
-from .test_preference import check_bradley_terry, check_ranking, check_swap
+from .test_preference import check_bradley_terry, check_ranking, check_ranking_weights, check_swap
 from .test_token_losses import check_cut, check_padding
 
 
@@ -76,6 +78,8 @@ def penalised_objective(loss_of: Callable) -> None:
 REAL_K3 = "k3(torch.where(mask, logprobs, 0.0), torch.where(mask, ref_logprobs, 0.0))"
 SWAPPED_K3 = "k3(torch.where(mask, ref_logprobs, 0.0), torch.where(mask, logprobs, 0.0))"
 GAP = "logprobs - sampler_logprobs"
+ALL_ORDERS, FIRST_ORDER = "for i in members]).logsumexp(0)", "for i in members]).select(0, 0)"
+ALL_LEFT, RESPONSE_LEFT = "torch.logaddexp(tier[members].logsumexp(0), rest)", "torch.logaddexp(tier[members[0]], rest)"
 SUM_OF_RATIOS = "masked_sum(logprobs - ref_logprobs, mask, dim=1)"
 
 MUTANTS = [
@@ -110,7 +114,22 @@ MUTANTS = [
     (pairwise_ranking_loss, all_pairs, "ties compared", "< ranks)).nonzero => <= ranks)).nonzero"),
     (pairwise_ranking_loss, all_pairs, "prompts mixed", "losers = ((groups[:, None] == groups) & => losers = ("),
     (pairwise_ranking_loss, all_pairs, "pairs weigh 1", ".reciprocal() => ** 0"),
-    (plackett_luce_loss, plackett_luce, "choice from above", "< ranks)\n => > ranks)\n"),
+    (plackett_luce_loss, plackett_luce, "choice from above", "(ranks > rank)] => (ranks < rank)]"),
+    (plackett_luce_loss, plackett_luce, "last tier against nothing", "unique()[:-1] => unique()[1:]"),
+    (plackett_luce_loss, plackett_luce, "prompts mixed", "scores[of_group & (ranks > rank)] => scores[ranks > rank]"),
+    (plackett_luce_loss, plackett_luce, "one order of a tie", f"{ALL_ORDERS} => {FIRST_ORDER}"),
+    (plackett_luce_loss, plackett_luce, "the tied do not compete", f"{ALL_LEFT} => {RESPONSE_LEFT}"),
+    (plackett_luce_loss, check_ranking_weights, "weights forgotten", "total - weight * => total -"),
+    (
+        cumulative_logit_loss,
+        check_grades,
+        "threshold above for below",
+        "(levels - 1).clamp(min=0) => levels.clamp(max=2)",
+    ),
+    (cumulative_logit_loss, check_grades, "gap forgotten", "-torch.expm1(-gaps) => torch.ones_like(gaps)"),
+    (cumulative_logit_loss, check_grades, "turned", "logsigmoid(above - scores) => logsigmoid(scores - above)"),
+    (cumulative_logit_loss, check_grades, "weights forgotten", "(w * losses).sum() => losses.sum()"),
+    (cumulative_logit_loss, check_grades, "lowest has one below", "levels > 0\n => levels >= 0\n"),
     (leave_one_out_advantages, check_leave_one_out, "over all", "(counts[index] - 1) => counts[index]"),
     (group_relative_advantages, check_group_relative, "by the variance", "variance.sqrt()[index] => variance[index]"),
     (group_relative_advantages, check_group_relative, "centred over all", "counts)[index]\n => counts).mean()\n"),

@@ -75,6 +75,70 @@ def test_rankings_by_hand() -> None:
     )  # (log 2 + log 4 + log 2) / 3
 
 
+def test_a_tie_is_both_orders() -> None:
+    """Scores log 4, log 2, 0, the first two tied above the third: 4/7 * 2/3 + 2/7 * 4/5 = 64/105.
+
+    Both are above the third; of themselves nothing is said.
+    """
+    scores, groups = doubles(math.log(4), math.log(2), 0), torch.zeros(3, dtype=torch.long)
+    found = plackett_luce_loss(scores, torch.tensor([3, 3, 8]), groups, normalizer=1)
+    assert_equal(found.loss, -math.log(64 / 105))
+    assert reduce(found.metrics) == pytest.approx(
+        {
+            "reward_model/loss": -math.log(64 / 105),
+            "reward_model/accuracy": 1.0,
+            "reward_model/margin": math.log(8) / 2,  # (log 4 + log 2) / 2
+        }
+    )
+
+
+def test_rankings_weigh_what_they_are_said_to() -> None:
+    check_ranking_weights(plackett_luce_loss)
+
+
+def check_ranking_weights(loss_of: Loss) -> None:
+    """Two rankings of one prompt at half the weight, as two annotators give them, and one of another prompt."""
+    ranks, groups = torch.tensor([0, 1, 1, 0, 1, 0]), torch.tensor([0, 0, 1, 1, 2, 2])
+    scores = doubles(math.log(3), 0, math.log(3), 0, 0, 0)
+    weights = doubles(0.5, 0.5, 0.5, 0.5, 1, 1)
+    found = loss_of(scores, ranks, groups, weights=weights, normalizer=2)
+    expected = (0.5 * math.log(4 / 3) + 0.5 * math.log(4) + math.log(2)) / 2
+    assert_equal(found.loss, expected)
+    metrics = reduce(found.metrics)
+    assert metrics["reward_model/loss"] == pytest.approx(expected)
+    assert metrics["reward_model/accuracy"] == pytest.approx(0.5)  # (1/2 * 1 + 1/2 * 0 + 1 * 1/2) / 2
+
+
+def test_a_large_tie_is_refused_unless_it_is_last() -> None:
+    scores = random_vector(13, 0)
+    groups, one = torch.zeros(13, dtype=torch.long), torch.tensor([0])
+    with pytest.raises(ValueError, match="a tie of 12 responses above others; at most 10"):
+        plackett_luce_loss(scores, torch.cat([one.expand(12), one + 1]), groups, normalizer=1)
+    found = plackett_luce_loss(scores, torch.cat([one, (one + 1).expand(12)]), groups, normalizer=1)
+    assert_equal(found.loss, scores.logsumexp(0) - scores[0])
+
+
+@few_examples
+@given(st.floats(0.01, 0.99), st.floats(-3, 3))
+def test_the_best_difference_is_the_margin_and_the_log_odds_of_the_label(probability: float, margin: float) -> None:
+    """At d = m + log(p / (1 - p)) the gradient is 0; a tie without a margin pulls the scores together."""
+    best = margin + math.log(probability / (1 - probability))
+
+    def slope(difference: float) -> float:
+        _, (gradient, other) = loss_and_gradients(
+            lambda c, r: bradley_terry_loss(
+                c, r, probability=doubles(probability), margin=doubles(margin), normalizer=1
+            ),
+            doubles(difference),
+            doubles(0),
+        )
+        assert_equal(gradient, -other)
+        return float(gradient.item())
+
+    assert slope(best) == pytest.approx(0, abs=1e-9)
+    assert slope(best - 1) < 0 < slope(best + 1)
+
+
 def random_comparisons(count: int, seed: int) -> dict[str, Tensor]:
     names = ("chosen_scores", "rejected_scores", "probability", "margin", "weights")
     numbers = dict(zip(names, random_vector(5 * count, seed).view(5, count), strict=True))
@@ -224,12 +288,21 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 
 def test_extreme_scores_stay_finite() -> None:
-    """-log sigmoid(-2000) = 2000, with a gradient of 1 that does not vanish."""
+    """-log sigmoid(-2000) = 2000, with a gradient of 1 that does not vanish; a ranking against the scores the same."""
     output, (gradient, _) = loss_and_gradients(
         lambda c, r: bradley_terry_loss(c, r, normalizer=1), doubles(-1000), doubles(1000)
     )
     assert_equal(output.loss, 2000.0)
     assert_equal(gradient, [-1.0])
+    ranks, groups = torch.tensor([0, 0, 1]), torch.zeros(3, dtype=torch.long)
+    output, (gradient,) = loss_and_gradients(
+        lambda s: plackett_luce_loss(s, ranks, groups, normalizer=1), doubles(-1000, 1000, 1000)
+    )
+    assert_equal(
+        output.loss, 2000.0 - math.log(3 / 4)
+    )  # e^-2000 times 1/2 (second, first) and 1/2 * 1/2 (first, second)
+    assert torch.isfinite(gradient).all()
+    assert_equal(gradient[0], -1.0)
 
 
 def test_shapes_must_agree() -> None:

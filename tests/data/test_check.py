@@ -76,6 +76,22 @@ def test_contradictions_between_annotators(write, column, first, second):
     assert lines(report.contradictions) == [(1, 2)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "row", "records", "longest"),
+    [
+        ("rankings", {"responses": ["a", "b c", "d"], "ranking": [1, [0, 2]]}, 1, 2),
+        ("grades", {"responses": ["a", "b c d"], "scores": [1, 7]}, 2, 3),
+        ("votes", {"responses": ["a", "b c"], "votes": [{"annotator": "x", "choice": 0}]}, 1, 2),
+    ],
+)
+def test_what_annotators_say_is_recognised(write, kind, row, records, longest):
+    report = check(read(write({"prompt": "Coffee", **row}, {"prompt": "Taxi", **row})))
+    assert report.format == kind
+    assert (report.rows, report.records, report.distinct_prompts) == (2, 2 * records, 2)
+    assert report.lengths["response"]["max"] == longest
+    assert report.duplicates == report.contradictions == report.bad == []
+
+
 def test_very_long_rows_are_named(write):
     report = check(read(write(PAIR, PAIR | {"chosen": "a" * 2**20})))
     assert [(place.number, length > 2**20) for place, length in report.long_rows] == [(2, True)]

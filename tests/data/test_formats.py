@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.data.formats import read, read_comparisons, read_demonstrations, read_prompts
+from trimtab.data.formats import (
+    read,
+    read_comparisons,
+    read_demonstrations,
+    read_grades,
+    read_prompts,
+    read_rankings,
+)
 from trimtab.errors import DataError
 from trimtab.types import Comparison, Demonstration, Grade, Message, Prompt, Ranking
 
@@ -128,6 +135,11 @@ FORMATS = [
         [Comparison(Prompt((U("Coffee"), A("Meals"), U("Taxi"))), "Travel", "Meals")],
     ),
     (
+        "preference",
+        {"prompt": "Coffee", "chosen": "Meals", "rejected": "Travel", "probability": 0.5, "margin": -0.25},
+        [Comparison(COFFEE, "Meals", "Travel", 0.5, -0.25)],
+    ),
+    (
         "rankings",
         {"prompt": "Coffee", "responses": ["a", "b", "c"], "ranking": [1, [0, 2]], "annotator": "ann-1"}
         | {"instructions_version": "3"},
@@ -143,6 +155,12 @@ FORMATS = [
         {"prompt": "Coffee", "responses": ["Meals", "Travel"], "instructions_version": "3"}
         | {"votes": [{"annotator": "ann-1", "choice": 0}, {"annotator": "ann-2", "choice": "tie"}]},
         [Comparison(COFFEE, "Meals", "Travel", 0.75, 0.0, ("ann-1", "ann-2"), "3", (1.0, 0.5))],
+    ),
+    (
+        "votes",
+        {"prompt": "Coffee", "responses": ["Meals", "Travel"]}
+        | {"votes": [{"annotator": n, "choice": c} for n, c in (("a", 1), ("b", "tie"), ("c", 0))]},
+        [Comparison(COFFEE, "Meals", "Travel", 0.5, 0.0, ("a", "b", "c"), "", (0.0, 0.5, 1.0))],
     ),
     (
         "votes",
@@ -351,6 +369,41 @@ def test_grades_become_pairs_of_one_annotator_with_margins(write):
     found = [(c.chosen, c.rejected, c.probability, c.margin) for c in read_comparisons(source)]
     margin = pytest.approx(2 / (8 / 9) ** 0.5)  # 1, 3 and 3 have variance 8/9
     assert found == [("b", "c", 0.5, 0.0), ("b", "a", 1.0, margin), ("c", "a", 1.0, margin)]
+
+
+def test_rankings_and_grades_are_read_as_they_are(write):
+    row = {"prompt": "Coffee", "responses": ["a", "b", "c"], "annotator": "ann-1"}
+    source = write(row | {"ranking": [1, [0, 2]]})
+    assert list(read_rankings(source)) == [Ranking(COFFEE, ("a", "b", "c"), ((1,), (0, 2)), "ann-1")]
+    source = write(row | {"scores": [1, 4.5, 1]}, {"prompt": "Taxi", "responses": ["a"], "scores": [2]})
+    assert list(read_grades(source)) == [
+        Grade(COFFEE, "a", 1.0, "ann-1"),
+        Grade(COFFEE, "b", 4.5, "ann-1"),
+        Grade(COFFEE, "c", 1.0, "ann-1"),
+        Grade(Prompt((U("Taxi"),)), "a", 2.0),
+    ]
+
+
+def test_one_kind_a_file(write):
+    """What a file holds is told with what it should hold; a row of another kind is bad."""
+    ranked = {"prompt": "Coffee", "responses": ["a", "b"], "ranking": [1, 0]}
+    graded = {"prompt": "Coffee", "responses": ["a", "b"], "scores": [1, 2]}
+    with pytest.raises(
+        DataError, match=r"holds grades rows \(grades\), not rankings\. They need .*ranking_loss: pairs"
+    ):
+        list(read_rankings(write(graded)))
+    with pytest.raises(
+        DataError, match=r"holds rankings rows \(rankings\), not grades\. They need .*grade_loss: pairs"
+    ):
+        list(read_grades(write(ranked)))
+    with pytest.raises(DataError, match=r"(?s)1 of 3 rows .* as rankings.*line 2: the column 'ranking'"):
+        list(read_rankings(write(ranked, graded, ranked)))
+
+
+def test_single_grades_make_no_pairs(write):
+    row = {"prompt": "Coffee", "responses": ["a"], "scores": [2], "annotator": "x"}
+    with pytest.raises(DataError, match=r"no annotator graded two responses to one prompt.*grade_loss: ordinal"):
+        list(read_comparisons(write(row, row | {"responses": ["b"], "annotator": "y"})))
 
 
 def test_what_a_file_cannot_give_is_said(write):

@@ -126,7 +126,12 @@ def test_every_stage_of_training_is_told_with_its_curves(report: Report) -> None
     assert [stage.kind for stage in report.stages] == ["sft", "reward_model", "ppo"]
     shown = {figure.title for figure in report.stages[2].figures if not figure.for_engineers}
     assert shown == {"Score by the reward model", "Drift (KL)", "Length of answers", "Variety (entropy)"}
-    assert [headline.label for headline in report.stages[1].headlines] == ["Right on comparisons it never saw"]
+    assert [headline.label for headline in report.stages[1].headlines] == [
+        "Right on comparisons it never saw",
+        "Where everybody agreed",
+        "Where most agreed",
+        "Where one person was asked",
+    ]
     assert len(report.stages[0].headlines) == len(report.stages[2].headlines) == 2
     assert report.model_notes == ("as it came", "after learning from examples", "after practising against the judge")
 

@@ -11,9 +11,11 @@ from tests.evaluation.world import completion, evaluation, prompt, scored_compar
 
 from trimtab.errors import DataError
 from trimtab.evaluation.outputs import ModelOutputs
+from trimtab.evaluation.statistics import Estimate
 from trimtab.evaluation.summary import Judge, evaluate
 from trimtab.evaluation.table import before_after_table
 from trimtab.evaluation.tasks.truth_checks import truth_task
+from trimtab.evaluation.tasks.vote_accuracy import accuracy_by_annotator
 
 TRUTH = {"word": {"contains": "yes"}, "length": {"max_words": 3}}
 
@@ -127,6 +129,22 @@ def test_reward_model_accuracy_is_part_of_the_result() -> None:
     assert found["accuracy"]["value"] == pytest.approx(right / len(scored.chosen))
     assert found["accuracy"]["n"] == 45
     assert found["ceiling"]["n"] > 0
+    assert [*found["by_agreement"]] == ["unanimous", "majority", "one vote"]
+    assert found["by_annotator"] == {}  # the votes have no names
+
+
+def test_accuracy_by_annotator_is_part_of_the_result() -> None:
+    scored = scored_comparisons()
+    named = [replace(one, annotators=("ann", "bo", "cy")[: len(one.votes)]) for one in scored.comparisons]
+    prompts = [prompt("a", truth=TRUTH)]
+    models = [model("m", ["yes"], [[0.0]])]
+    judged = replace(scored, comparisons=named)
+    found = evaluate(models, prompts, scored=judged, judge=Judge("reward"), seed=1)["reward_model"]
+    by_name = {name: Estimate.from_json(one).value for name, one in found["by_annotator"].items()}
+    assert by_name == {
+        name: one.value for name, one in accuracy_by_annotator(named, scored.chosen, scored.rejected).items()
+    }
+    assert [*by_name] == ["ann", "bo", "cy"]
 
 
 def test_outputs_that_do_not_match_are_refused() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.evaluation.world import prompt
 
 from trimtab.evaluation.tasks.reward_accuracy import annotator_agreement, reward_accuracy
+from trimtab.evaluation.tasks.vote_accuracy import accuracy_by_annotator, accuracy_by_group
 from trimtab.evaluation.tasks.win_rate import judged_win_rate
 from trimtab.types import Comparison
 
@@ -22,8 +25,53 @@ def test_accuracy_is_against_the_majority_and_ties_count_one_half() -> None:
     assert found.overall.value == pytest.approx(2.5 / 4)
     assert found.left_out == 1
     assert {name: one.value for name, one in found.by_agreement.items()} == pytest.approx(
-        {"annotators agreed": 0.5, "annotators divided": 0.5, "one vote": 1.0}
+        {"unanimous": 0.5, "majority": 0.5, "one vote": 1.0}
     )
+
+
+def test_how_far_annotators_agree() -> None:
+    """4 of 4; 2 of 3; a vote and a tie; 3 of 5; two votes for the second and two ties; a tie is no vote for anybody."""
+    votes = [(1, 1, 1, 1), (1, 0, 1), (1, 0.5), (1, 1, 1, 0, 0), (0, 0, 0.5, 0.5), (1, 0, 0.5, 0.5, 1)]
+    levels = ["unanimous", "majority", "majority", "split", "majority", "split"]
+    for wanted, cast in zip(levels, votes, strict=True):
+        found = reward_accuracy([comparison(0, *cast), comparison(1)], [1, 1], [0, 0])
+        assert found is not None
+        assert [*found.by_agreement] == [wanted, "one vote"]
+        assert found.by_agreement[wanted].value == float(sum(cast) > len(cast) / 2)
+        assert found.by_agreement[wanted].n == 1
+
+
+def voted(number: int, **votes: float) -> Comparison:
+    return replace(comparison(number, *votes.values()), annotators=tuple(votes))
+
+
+def test_accuracy_by_annotator_is_against_each_ones_own_votes() -> None:
+    """Scores prefer the first, the second, neither. Ann: right, wrong, half. Bo: wrong on the first, then a tie."""
+    pairs = [voted(0, ann=1, bo=0), voted(1, ann=1, bo=0.5), voted(1, ann=0)]
+    found = accuracy_by_annotator(pairs, [2, 0, 1], [1, 1, 1])
+    assert {name: (one.value, one.n) for name, one in found.items()} == {"ann": (0.5, 2), "bo": (0.0, 1)}
+
+
+def test_votes_without_names_are_nobodys() -> None:
+    unnamed = replace(voted(0, ann=1, bo=1), annotators=("ann",))
+    assert accuracy_by_annotator([comparison(0, 1, 1), unnamed], [1, 1], [0, 0]) == {}
+
+
+def test_accuracy_by_group_is_of_five_people_or_more() -> None:
+    """Six nurses vote for the first, five doctors and two others for the second; the scores prefer the first.
+
+    The two are too few to show, so the doctors join them.
+    """
+    values = {f"n{i}": "nurse" for i in range(6)} | {f"d{i}": "doctor" for i in range(5)} | {"o0": "other"}
+    people = [*values, "silent"]
+    pairs = [voted(number, **{name: float(name.startswith("n")) for name in people}) for number in range(3)]
+    found = accuracy_by_group(pairs, [1] * 3, [0] * 3, values)
+    assert {name: (one.value, one.n) for name, one in found.items()} == {
+        "nurse": (1.0, 3),
+        "doctor or not said or other": (0.0, 3),
+    }
+    few = [voted(0, n0=1, d0=0)]
+    assert accuracy_by_group(few, [1], [0], values) == {}
 
 
 def test_accuracy_is_clustered_by_prompt() -> None:

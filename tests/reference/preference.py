@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise, permutations
 
 from tests.reference.statistics import mean
 
@@ -32,9 +33,12 @@ def all_pairs(scores: Sequence[float], ranks: Sequence[int]) -> float:
 
 
 def plackett_luce(scores: Sequence[float], ranks: Sequence[int]) -> float:
-    """-log P(ranking of one prompt): each response is chosen from itself and what ranks below it."""
-    probability = 1.0
-    for i, score in enumerate(scores):
-        candidates = [scores[j] for j in range(len(scores)) if j == i or ranks[j] > ranks[i]]
-        probability *= math.exp(score) / sum(math.exp(candidate) for candidate in candidates)
+    """-log P(ranking of one prompt): the probabilities of all orders without ties that it allows, added up."""
+    probability = 0.0
+    for order in permutations(range(len(scores))):
+        if all(ranks[better] <= ranks[worse] for better, worse in pairwise(order)):
+            one = 1.0
+            for place, chosen in enumerate(order):
+                one *= math.exp(scores[chosen]) / sum(math.exp(scores[left]) for left in order[place:])
+            probability += one
     return -math.log(probability)

@@ -14,8 +14,15 @@ from trimtab.data import on_disk
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import DataError, Interrupted
 from trimtab.training import encoding
-from trimtab.training.encoding import check_prompts, demonstration_rows, preference_rows, watching
-from trimtab.types import Comparison, Demonstration, Message, Prompt
+from trimtab.training.encoding import (
+    check_prompts,
+    demonstration_rows,
+    graded_rows,
+    preference_rows,
+    ranked_rows,
+    watching,
+)
+from trimtab.types import Comparison, Demonstration, Grade, Message, Prompt, Ranking
 
 TEMPLATE = ChatTemplate(tiny("chatml"))
 
@@ -60,6 +67,43 @@ def test_prompts_that_come_apart_in_the_data_are_one_row(tmp_path: Path) -> None
             patch.setattr(on_disk, "hash", lambda key: 7, raising=False)
 
 
+def test_rankings_of_a_prompt_are_one_row_with_each_response_once(tmp_path: Path) -> None:
+    """Two annotators rank different responses of the first prompt; the tie of the second keeps its rank."""
+    a, b = prompts(2)
+    given = [
+        Ranking(a, ("1", "2", "3"), ((2,), (0, 1))),
+        Ranking(b, ("1", "2"), ((1,), (0,))),
+        Ranking(Prompt(a.messages, {"id": 3}), ("4", "2"), ((1, 0),)),
+    ]
+    rows = ranked_rows(given, TEMPLATE, max_length=100, run=MemoryRun(tmp_path))
+    assert [list(row.row.prompt_ids) for row in rows] == [TEMPLATE.prompt_ids(p) for p in (a, b)]
+    texts = [[TEMPLATE.decode(response) for response in row.row.responses] for row in rows]
+    assert texts == [["1", "2", "3", "4"], ["1", "2"]]
+    assert [[(p.ranking, texts[n][p.response], p.rank) for p in row.places] for n, row in enumerate(rows)] == [
+        [(0, "3", 0), (0, "1", 1), (0, "2", 1), (1, "2", 0), (1, "4", 0)],
+        [(0, "2", 0), (0, "1", 1)],
+    ]
+
+
+def test_grades_of_a_prompt_are_one_row_with_each_response_once(tmp_path: Path) -> None:
+    a, b = prompts(2)
+    given = [Grade(a, "1", 2.0, "x"), Grade(b, "1", 3.5), Grade(a, "2", 7.0, "x"), Grade(a, "1", 3.0, "y")]
+    rows = graded_rows(given, TEMPLATE, max_length=100, run=MemoryRun(tmp_path))
+    assert [[TEMPLATE.decode(response) for response in row.row.responses] for row in rows] == [["1", "2"], ["1"]]
+    assert [[(g.response, g.score) for g in row.grades] for row in rows] == [[(0, 2), (1, 7), (0, 3)], [(0, 3.5)]]
+    assert list(rows.scores) == [2, 7, 3, 3.5]
+
+
+def test_a_tie_that_cannot_be_summed_over_is_named(tmp_path: Path) -> None:
+    """At the end of a ranking it says nothing, and may be as long as it likes."""
+    (a,), texts = prompts(1), tuple(f"answer {n}" for n in range(12))
+    last = Ranking(a, texts, ((0,), tuple(range(1, 12))))
+    first = Ranking(a, texts, (tuple(range(1, 12)), (0,)))
+    with pytest.raises(DataError, match=r"^ranked prompt 1 has 11 responses tied above others; .*ranking_loss: pairs"):
+        ranked_rows([last, first], TEMPLATE, max_length=1000, run=MemoryRun(tmp_path))
+    assert len(ranked_rows([last], TEMPLATE, max_length=1000, run=MemoryRun(tmp_path))) == 1
+
+
 def test_rows_that_are_there_are_not_made_again(tmp_path: Path) -> None:
     def never() -> Iterator[Demonstration]:
         raise AssertionError("read again")
@@ -78,6 +122,12 @@ def test_what_is_too_long_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     pairs = [Comparison(one.prompt, one.response, "no") for one in given]
     with pytest.raises(DataError, match=r"^compared prompt 4 has"):
         preference_rows(pairs, TEMPLATE, max_length=length - 1, run=MemoryRun(tmp_path))
+    rankings = [Ranking(one.prompt, (one.response, "no"), ((0,), (1,))) for one in given]
+    with pytest.raises(DataError, match=r"^ranked prompt 4 has"):
+        ranked_rows(rankings, TEMPLATE, max_length=length - 1, run=MemoryRun(tmp_path))
+    grades = [Grade(one.prompt, one.response, 1.0) for one in given]
+    with pytest.raises(DataError, match=r"^graded prompt 4 has"):
+        graded_rows(grades, TEMPLATE, max_length=length - 1, run=MemoryRun(tmp_path))
     held = [one.prompt for one in given]
     with pytest.raises(DataError, match=f"^prompt 4 has {len(TEMPLATE.prompt_ids(long))} tokens"):
         check_prompts(held, TEMPLATE, max_length=50, run=MemoryRun(tmp_path))

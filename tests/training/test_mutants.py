@@ -20,8 +20,10 @@ from tests.models import test_policy, test_reference, test_scalar_model, test_tr
 from tests.training import (
     loops,
     test_dpo,
+    test_grades,
     test_grpo_loop,
     test_ppo_loop,
+    test_rankings,
     test_reward_model,
     test_rollout,
     test_sft,
@@ -125,6 +127,26 @@ def preference_weights(folder: Path) -> None:
 
 def preference_cut(folder: Path) -> None:
     test_reward_model.test_cutting_a_batch_changes_no_gradient(folder)
+
+
+def soft_labels(folder: Path) -> None:
+    test_reward_model.test_shares_are_learnt_as_odds_ties_as_equal_and_margins_are_added(folder)
+
+
+def ranking_weights(folder: Path) -> None:
+    test_rankings.check_weights(folder)
+
+
+def ranking_cut(folder: Path) -> None:
+    test_rankings.check_cut(folder)
+
+
+def grade_weights(folder: Path) -> None:
+    test_grades.check_weights(folder)
+
+
+def grade_learning(folder: Path) -> None:
+    test_grades.check_learning(folder)
 
 
 def preference_resume(folder: Path) -> None:
@@ -249,6 +271,7 @@ STEP, ROLLOUT, STATE = "trimtab.training.step", "trimtab.training.rollout", "tri
 MINIBATCHES, EXPERIENCE = "trimtab.training.minibatches", "trimtab.training.experience"
 CHAT, ENCODING, REFERENCE = "trimtab.data.chat", "trimtab.training.encoding", "trimtab.models.reference"
 DPO, GRPO, PASSES = "trimtab.training.dpo", "trimtab.training.grpo", "trimtab.training.passes"
+GRADES = "trimtab.training.grades"
 FIRST_ONES = "[: len(mask), : mask.shape[1]]"
 CHOSEN_FIRST = "pair.chosen for start, pair in pairs]],\n        rewards[[start + pair.rejected"
 REJECTED_FIRST = "pair.rejected for start, pair in pairs]],\n        rewards[[start + pair.chosen"
@@ -256,6 +279,7 @@ OLD_OVER_SAMPLER, SAMPLER_OVER_OLD = (
     "old_logprobs, sampler_logprobs, mask, cap",
     "sampler_logprobs, old_logprobs, mask, cap",
 )
+RANK_OF_TIER, RANK_OF_INDEX = "one.responses[index]], rank)", "one.responses[index]], index)"
 TOGETHER = "yield PreferenceRow(row, pairs)"
 APART = "yield from [PreferenceRow(row, (pair,)) for pair in pairs]"
 
@@ -296,7 +320,18 @@ MUTANTS = [
     (ENCODING, "_preference_rows", preference_weights, "pairs of a prompt split", f"{TOGETHER} => {APART}"),
     (RM, "preference_loss", preference_weights, "pairs weigh one", "1 / len(row.pairs) => 1.0"),
     (RM, "preference_loss", preference_weights, "margin forgotten", "[pair.margin for => [0.0 for"),
-    (RM, "train_reward_model", preference_cut, "normalised by micro-batch", "=len(batch)) => =len(chunk))"),
+    (RM, "preference_loss", soft_labels, "labels ignored", "[pair.probability for => [1.0 for"),
+    (RM, "preference_loss", soft_labels, "margin forgotten", "[pair.margin for => [0.0 for"),
+    (RM, "train_scores", preference_cut, "normalised by micro-batch", "laid, len(batch)) => laid, len(chunk))"),
+    (RM, "train_scores", ranking_cut, "normalised by micro-batch", "laid, len(batch)) => laid, len(chunk))"),
+    (RM, "ranking_loss", ranking_weights, "rankings weigh one", "1 / num_rankings => 1.0"),
+    (RM, "ranking_loss", ranking_weights, "rankings of a prompt mixed", "before + placed.ranking => before"),
+    (RM, "ranking_loss", ranking_weights, "other prompts' responses", "start + placed.response => placed.response"),
+    (ENCODING, "_ranked_rows", ranking_weights, "place for rank", f"{RANK_OF_TIER} => {RANK_OF_INDEX}"),
+    (GRADES, "grading_loss", grade_weights, "grades weigh one", "* num_grades[grade.response]) => )"),
+    (GRADES, "grading_loss", grade_weights, "responses weigh one", "1 / (len(num_grades) * => 1 / ("),
+    (GRADES, "grading_loss", grade_weights, "other prompts' responses", "piece.start + grade => grade"),
+    (GRADES, "train_on_grades", grade_learning, "scale stays", " | scale.parameters() => "),
     (PASSES, "train_in_passes", preference_resume, "normalised again", "if start == 0: => if True:"),
     # PPO
     (EXPERIENCE, "shaped_rewards", estimates, "sign of the KL", "kl_coef=kl_coef) => kl_coef=-kl_coef)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,29 @@ def test_a_separable_preference_is_learned_and_generalises(tmp_path: Path) -> No
     scores = torch.cat(model.score_rows([row.row for row in seen], pad_id=TEMPLATE.pad_id, max_tokens=SMALL))
     assert scores.mean().item() == pytest.approx(0, abs=1e-4)
     assert scores.std(unbiased=False).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_shares_are_learnt_as_odds_ties_as_equal_and_margins_are_added(tmp_path: Path) -> None:
+    """Where 3 of 4 vote for the first, scores come to differ by log 3; by 0 in a tie; by 1 more under a margin of 1."""
+    model, run = scalar_model(), MemoryRun(tmp_path)
+    said = {
+        ("Approved.", "Missing receipt."): (0.75, 0.0, math.log(3)),
+        ("Refused.", "Travel."): (0.5, 0.0, 0.0),
+        ("Lunch for two.", "Meals."): (0.5, 1.0, 1.0),
+        ("No.", "Yes."): (0.25, 1.0, 1.0 - math.log(3)),
+    }
+    rows = rows_of(
+        [
+            Comparison(question, *pair, probability=probability, margin=margin)
+            for question in prompts(8)
+            for pair, (probability, margin, _) in said.items()
+        ]
+    )
+    train(model, rows, run, num_epochs=25, prompts_per_step=4)
+    scores = torch.stack(model.score_rows([row.row for row in rows], pad_id=TEMPLATE.pad_id, max_tokens=LARGE))
+    differences = scores[:, 0::2] - scores[:, 1::2]
+    expected = torch.tensor([difference for _, _, difference in said.values()])
+    torch.testing.assert_close(differences, expected.expand(8, -1), atol=0.1, rtol=0)
 
 
 def test_a_model_that_scores_all_alike_cannot_be_normalised(tmp_path: Path) -> None:

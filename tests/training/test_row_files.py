@@ -11,17 +11,28 @@ from hypothesis import strategies as st
 
 from trimtab.models.rows import TokenRow
 from trimtab.training.row_files import (
+    Graded,
+    GradedRow,
+    GradedRowFile,
     Pair,
+    Placed,
     PreferenceRow,
     PreferenceRowFile,
+    RankedRow,
+    RankedRowFile,
     TokenRowFile,
+    write_graded_rows,
     write_preference_rows,
+    write_ranked_rows,
     write_token_rows,
 )
 
 IDS = st.lists(st.integers(0, 2**32 - 1), max_size=4).map(tuple)
 ROWS = st.builds(TokenRow, IDS.filter(bool), st.lists(IDS, max_size=3).map(tuple))
 NUMBERS = st.floats(allow_nan=False)
+PLACES = st.integers(0, 2**31)
+PLACED = st.lists(st.builds(Placed, PLACES, PLACES, PLACES), max_size=3).map(tuple)
+GRADED = st.lists(st.builds(Graded, PLACES, NUMBERS), max_size=3).map(tuple)
 PAIRS = st.lists(st.builds(Pair, st.integers(0, 2**31), st.integers(0, 2**31), NUMBERS, NUMBERS), max_size=3).map(tuple)
 
 
@@ -47,6 +58,27 @@ def test_preference_rows_come_back(tmp_path_factory, rows: list[PreferenceRow]) 
     found = PreferenceRowFile(folder)
     assert list(found) == rows
     assert found.num_pairs == sum(len(row.pairs) for row in rows)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.builds(RankedRow, ROWS, PLACED), max_size=6))
+def test_ranked_rows_come_back(tmp_path_factory, rows: list[RankedRow]) -> None:
+    folder = tmp_path_factory.mktemp("rows") / "rows"
+    write_ranked_rows(folder, iter(rows))
+    found = RankedRowFile(folder)
+    assert list(found) == rows
+    assert found.num_labels == sum(len(row.places) for row in rows)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.builds(GradedRow, ROWS, GRADED), max_size=6))
+def test_graded_rows_come_back(tmp_path_factory, rows: list[GradedRow]) -> None:
+    folder = tmp_path_factory.mktemp("rows") / "rows"
+    write_graded_rows(folder, iter(rows))
+    found = GradedRowFile(folder)
+    assert list(found) == rows
+    assert list(found.scores) == [grade.score for row in rows for grade in row.grades]
+    assert found.num_labels == len(found.scores)
 
 
 def test_rows_that_stop_halfway_leave_nothing(tmp_path: Path) -> None:

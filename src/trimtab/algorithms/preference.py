@@ -16,6 +16,9 @@ from trimtab.algorithms.group import group_index
 from trimtab.algorithms.output import LossOutput, Metrics, share
 from trimtab.algorithms.shapes import require_same_shape
 
+MOST_TIED = 10
+"""Responses that may be tied above others in `plackett_luce_loss`."""
+
 
 def bradley_terry_loss(
     chosen_scores: Tensor,
@@ -62,23 +65,53 @@ def pairwise_ranking_loss(scores: Tensor, ranks: Tensor, groups: Tensor, *, norm
     return bradley_terry_loss(scores[winners], scores[losers], weights=weights, normalizer=normalizer)
 
 
-def plackett_luce_loss(scores: Tensor, ranks: Tensor, groups: Tensor, *, normalizer: float) -> LossOutput:
-    """-log of the probability of each prompt's ranking, when places are filled from the top by softmax choice.
+def plackett_luce_loss(
+    scores: Tensor, ranks: Tensor, groups: Tensor, *, weights: Tensor | None = None, normalizer: float
+) -> LossOutput:
+    """-log of the probability of each ranking, when places are filled from the top by softmax choice among the rest.
 
-    A response is chosen from itself and all that rank below it: ties say nothing about each other, and a ranking that
-    names only the best of K is a K-way softmax. Two responses make this Bradley-Terry.
+    A tie is an order that was not told: its probability is the sum over all orders of the tied responses, so ties say
+    nothing about each other, a ranking that names only the best of K is a K-way softmax, and two responses make this
+    Bradley-Terry. A tie of k above others takes 2^k steps.
 
-    Shapes and `normalizer` as in `pairwise_ranking_loss`. Source: Plackett 1975; Luce 1959.
+    Shapes: `scores`, `ranks`, `groups` `[R]`; a lower rank is better; responses of one ranking share a group number.
+    `weights` `[R]` (default 1) are those of the rankings, the same for all responses of one. `normalizer`: the sum of
+    the rankings' weights in the global batch. Raises `ValueError` for more than `MOST_TIED` tied above others. Sources:
+    Luce 1959; Plackett 1975; ties: Allison and Christakis 1994, the marginal likelihood of Kalbfleisch and Prentice
+    1973.
     """
-    winners, losers, weights = _ranked_pairs(scores, ranks, groups)
-    below = (groups[:, None] == groups) & (ranks[:, None] < ranks)
-    choices = below | torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    candidates = scores.expand(choices.shape).masked_fill(~choices, -torch.inf)
-    total = (candidates.logsumexp(1) - scores).sum()
-    num_prompts = torch.unique(groups).numel()
-    metrics: Metrics = {"reward_model/loss": (total.detach(), num_prompts)}
-    difference = scores[winners] - scores[losers]
-    return LossOutput(share(total, normalizer), metrics | _agreement(difference, torch.ones_like(weights), weights))
+    w = torch.ones_like(scores) if weights is None else weights
+    winners, losers, pair_weights = _ranked_pairs(scores, ranks, groups)
+    require_same_shape(scores=scores, weights=w)
+    total, count = scores[:0].sum(), 0.0
+    for group in groups.unique().tolist():
+        of_group = groups == group
+        weight = w[of_group][0]
+        count += weight.item()
+        for rank in ranks[of_group].unique()[:-1].tolist():
+            tier, below = scores[of_group & (ranks == rank)], scores[of_group & (ranks > rank)]
+            total = total - weight * _log_probability_before(tier, below)
+    metrics: Metrics = {"reward_model/loss": (total.detach(), count)}
+    difference, pair_weights = scores[winners] - scores[losers], pair_weights * w[winners]
+    return LossOutput(
+        share(total, normalizer), metrics | _agreement(difference, torch.ones_like(difference), pair_weights)
+    )
+
+
+def _log_probability_before(tier: Tensor, below: Tensor) -> Tensor:
+    """log P(all of `tier` `[k]` are chosen before any of `below` `[n]`), summed over the orders within the tier.
+
+    Bit i of `left` says that response i of the tier is still to be chosen. Whichever is next leaves a smaller set.
+    """
+    if len(tier) > MOST_TIED:
+        raise ValueError(f"a tie of {len(tier)} responses above others; at most {MOST_TIED} can be summed over")
+    rest = below.logsumexp(0)
+    found = [torch.zeros_like(rest)]
+    for left in range(1, 2 ** len(tier)):
+        members = [i for i in range(len(tier)) if left >> i & 1]
+        orders = torch.stack([tier[i] + found[left ^ (1 << i)] for i in members]).logsumexp(0)
+        found.append(orders - torch.logaddexp(tier[members].logsumexp(0), rest))
+    return found[-1]
 
 
 def _ranked_pairs(scores: Tensor, ranks: Tensor, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:

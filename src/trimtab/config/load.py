@@ -125,14 +125,14 @@ def _with_paths(stage: StageConfig, place: str, folder: Path, names: set[str], p
     given: dict[str, Any] = {}
     for field in stage.files:
         value = getattr(stage, field)
-        if value is None or value.startswith("hf:"):
+        if value is None or value.startswith("hf:") or (field in stage.references and value in names):
             continue
         file = (folder / Path(value).expanduser()).resolve()
         if not file.exists():
             problems.append(f"{place}.{field}: there is no file or folder {file}")
         given[field] = str(file)
     absolute = {value: _model(value, folder) for value in reference_values(stage).values() if value not in names}
-    for field in stage.references:
+    for field in set(stage.references) - set(stage.files):
         value = getattr(stage, field)
         given[field] = (
             [absolute.get(one, one) for one in value] if isinstance(value, list) else absolute.get(value, value)

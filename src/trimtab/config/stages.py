@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 POLICIES = ("sft", "dpo", "ppo", "grpo")
 """Kinds of stages whose artifact is a model that writes."""
+LABELLED = ("label",)
+"""Kinds of stages whose artifact is data that people labelled."""
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -113,22 +115,67 @@ class SFTStage(TrainingStage):
     max_steps: int | None = Field(None, gt=0, description="Stop after this many steps, whatever num_epochs says.")
 
 
+class LabelStage(StageConfig):
+    """Human feedback: write answers, have people compare them in their browsers, go on when enough have."""
+
+    references = {"model": POLICIES}
+    files = ("data",)
+    not_in_key = frozenset({"allow_remote_code"})
+
+    kind: Literal["label"] = "label"
+    model: str = Field(description="What writes the answers: an earlier stage, a folder, a hub id or a bundled name.")
+    data: str = Field(description="The prompts to answer: a file, a folder, or hf:owner/name:split.")
+    project: str = Field(description="Folder of the labelling project; made if it is not there.")
+    num_prompts: int | None = Field(None, gt=0, description="Prompts drawn from the data; null takes all.")
+    group_size: int = Field(2, gt=1, le=9, description="Answers to each prompt; of more than two people rank them all.")
+    max_new_tokens: int = Field(128, gt=0, description="Longest answer, in tokens.")
+    temperature: float = Field(1.0, gt=0, description="How freely answers are drawn.")
+    overlap: int = Field(1, gt=0, description="Votes an item gets, from different people, in a project that is made.")
+    enough: Share = Field(1.0, description="Share of the votes to wait for.")
+    seed: Seed = None
+    skip_bad: SkipBad = False
+    columns: dict[str, str] = Field(
+        {}, description="Columns of the prompts under other names: {prompt: question} reads question as the prompt."
+    )
+    allow_remote_code: AllowRemoteCode = False
+
+
 class RewardModelStage(TrainingStage):
-    """A reward model: learn from comparisons to score responses."""
+    """A reward model: learn from comparisons, rankings or grades to score responses."""
+
+    references = {**TrainingStage.references, "data": LABELLED}
 
     kind: Literal["reward_model"] = "reward_model"
     learning_rate: float = Field(1e-4, gt=0, description="Size of the optimiser's steps at their largest.")
     num_epochs: int = Field(1, gt=0, description="How often the comparisons are read; more than one tends to overfit.")
     prompts_per_step: int = Field(16, gt=0, description="Prompts a step, each with all of its comparisons.")
+    ranking_loss: Literal["pairs", "plackett_luce"] = Field(
+        "pairs", description="How rankings are learnt from: as all their pairs, or place by place from the top."
+    )
+    grade_loss: Literal["pairs", "ordinal"] = Field(
+        "pairs",
+        description="How grades are learnt from: as each annotator's pairs, or as steps of one scale, learnt beside.",
+    )
     centering: float = Field(0.0, ge=0, description="How strongly the mean of the scores is pulled towards zero.")
     normalize: bool = Field(
         True, description="Give the scores of compared responses (64 prompts of them) mean 0 and deviation 1."
     )
     max_steps: int | None = Field(None, gt=0, description="Stop after this many steps, whatever num_epochs says.")
 
+    @model_validator(mode="after")
+    def _learns_from_one_kind(self) -> RewardModelStage:
+        others = [name for name in ("ranking_loss", "grade_loss") if getattr(self, name) != "pairs"]
+        if len(others) > 1:
+            raise ValueError("data holds rankings or grades, so ranking_loss or grade_loss must be pairs")
+        if others and self.centering:
+            raise ValueError(f"centering is for pairs, but {others[0]} is {getattr(self, others[0])}")
+        return self
+
 
 class DPOStage(TrainingStage):
     """Direct preference optimisation: do more of what comparisons prefer, without a reward model."""
+
+    references = {**TrainingStage.references, "data": LABELLED}
 
     kind: Literal["dpo"] = "dpo"
     learning_rate: float = Field(5e-5, gt=0, description="Size of the optimiser's steps at their largest.")
@@ -280,6 +327,7 @@ class ReportStage(StageConfig):
 
 KINDS: dict[str, type[StageConfig]] = {
     "sft": SFTStage,
+    "label": LabelStage,
     "reward_model": RewardModelStage,
     "dpo": DPOStage,
     "ppo": PPOStage,

@@ -1,8 +1,8 @@
 """Any data file as records: the format is found from the columns, never asked for.
 
-`read` gives what a file holds; `read_demonstrations`, `read_comparisons` and `read_prompts` give what a training stage
-needs, converted where that is honest, or say what to do where it is not. Rows are read when they are asked for and none
-is kept, so a file may be larger than memory.
+`read` gives what a file holds; `read_demonstrations`, `read_comparisons`, `read_rankings`, `read_grades` and
+`read_prompts` give what a training stage needs, converted where that is honest, or say what to do where it is not. Rows
+are read when they are asked for and none is kept, so a file may be larger than memory.
 """
 
 from __future__ import annotations
@@ -31,6 +31,21 @@ _SYNONYMS = {
     "prompt": ("question", "query", "instruction", "Question", "Instruction"),
     "completion": ("answer", "response", "output", "target", "Answer", "Response"),
 }
+# Why no comparison can be made of judgements, and what to do.
+_NO_PAIRS: Mapping[Kind, str] = {
+    "unpaired": ": verdicts on single responses. A reward model needs two responses to one prompt; put a better and a "
+    "worse one in the columns prompt, chosen and rejected.",
+    "grades": ", and no annotator graded two responses to one prompt, so none can be compared. A reward model learns "
+    "from single grades with grade_loss: ordinal.",
+}
+_NO_RANKINGS = (
+    ", not rankings. They need the columns prompt, responses and ranking; others a reward model learns from with "
+    "ranking_loss: pairs."
+)
+_NO_GRADES = (
+    ", not grades. They need the columns prompt, responses and scores; others a reward model learns from with "
+    "grade_loss: pairs."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +132,7 @@ class Dataset:
 
     def comparisons(self) -> Iterator[Comparison]:
         """The comparisons; rankings and grades as all their pairs. Raises `DataError` when there are none."""
-        problem = ", not comparisons. They need the columns prompt, chosen and rejected."
-        if self.kind == "unpaired":
-            problem = (
-                ": verdicts on single responses. A reward model needs two responses to one prompt; put a better and a "
-                "worse one in the columns prompt, chosen and rejected."
-            )
+        problem = _NO_PAIRS.get(self.kind, ", not comparisons. They need the columns prompt, chosen and rejected.")
         records = self._only(("comparisons", "rankings", "grades"), problem)
         none = True
         for pair in _as_pairs(records, self.kind):
@@ -130,6 +140,14 @@ class Dataset:
             yield pair
         if none:
             raise DataError(self._what() + problem)
+
+    def rankings(self) -> Iterator[Ranking]:
+        """The rankings. Raises `DataError` when there are none."""
+        return self._only(("rankings",), _NO_RANKINGS)
+
+    def grades(self) -> Iterator[Grade]:
+        """The grades. Raises `DataError` when there are none."""
+        return self._only(("grades",), _NO_GRADES)
 
     def prompts(self) -> Iterator[Prompt]:
         """The prompts; those of judged or answered rows once each. Raises `DataError` when there are none."""
@@ -192,6 +210,20 @@ def read_comparisons(
 ) -> Iterator[Comparison]:
     """Comparisons from any preference format, votes, rankings (all pairs) or grades (all pairs, with margins)."""
     return read(source, skip_bad=skip_bad, columns=columns, watch=watch).comparisons()
+
+
+def read_rankings(
+    source: str | Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None, watch: Watch = unwatched
+) -> Iterator[Ranking]:
+    """Rankings as they are; `read_comparisons` gives their pairs."""
+    return read(source, skip_bad=skip_bad, columns=columns, watch=watch).rankings()
+
+
+def read_grades(
+    source: str | Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None, watch: Watch = unwatched
+) -> Iterator[Grade]:
+    """Grades as they are, on the annotators' scale; `read_comparisons` gives their pairs."""
+    return read(source, skip_bad=skip_bad, columns=columns, watch=watch).grades()
 
 
 def read_prompts(

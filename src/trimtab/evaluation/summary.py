@@ -11,7 +11,8 @@
                    empty if none was
     trained_on_checks   models whose training was scored by checks like those of the held-out prompts
     win_rate       {before, after, estimate, won, tied, lost, judge, note} or null: last model against the one before
-    reward_model   {name, trained, accuracy, comparisons, left_out, by_agreement, agreement, ceiling} or null
+    reward_model   {name, trained, accuracy, comparisons, left_out, by_agreement: {level: estimate}, by_annotator:
+                   {name: estimate}, agreement, ceiling} or null; levels: unanimous, majority, split, one vote
     examples       {rule, worse, items: [{id, kind, chosen, prompt, answers: [{model, text, checks, explanation, score,
                    stopped}]}]}
     verdicts       [{claim, bar, outcome: met | not met | open, finding}]
@@ -31,6 +32,7 @@ from trimtab.evaluation.examples import pick_examples
 from trimtab.evaluation.measures import Measure, difference, estimate, measures_of
 from trimtab.evaluation.outputs import HeldOut, Judged, ModelOutputs, group_prompts, run_checks
 from trimtab.evaluation.tasks.reward_accuracy import RewardAccuracy, reward_accuracy
+from trimtab.evaluation.tasks.vote_accuracy import accuracy_by_annotator
 from trimtab.evaluation.tasks.win_rate import judged_win_rate
 from trimtab.evaluation.verdicts import Bars, verdicts_on
 from trimtab.types import Comparison, Prompt
@@ -145,6 +147,7 @@ def _reward_model(scored: ScoredComparisons | None, judge: Judge) -> Row | None:
     found: RewardAccuracy | None = reward_accuracy(scored.comparisons, scored.chosen, scored.rejected)
     if found is None:
         return None
+    by_annotator = accuracy_by_annotator(scored.comparisons, scored.chosen, scored.rejected)
     return {
         "name": judge.name,
         "trained": judge.trained,
@@ -152,6 +155,7 @@ def _reward_model(scored: ScoredComparisons | None, judge: Judge) -> Row | None:
         "comparisons": len(scored.comparisons),
         "left_out": found.left_out,
         "by_agreement": {name: one.to_json() for name, one in found.by_agreement.items()},
+        "by_annotator": {name: one.to_json() for name, one in by_annotator.items()},
         "agreement": found.agreement.to_json() if found.agreement else None,
         "ceiling": found.ceiling.to_json() if found.ceiling else None,
     }

@@ -20,6 +20,8 @@ from trimtab.files import sync
 from trimtab.pipeline.disk import sync_tree
 
 RECORD, METRICS, REPORT = "artifact.json", "metrics.jsonl", "report.html"
+COMPARISONS = "comparisons.jsonl"
+"""What a stage of human feedback leaves to learn from."""
 PARTIAL, STATE = ".partial", ".state"
 KEY_CHARACTERS = 12
 
@@ -76,6 +78,11 @@ def partial_folder(folder: Path) -> Path:
 def state_folder(folder: Path) -> Path:
     """Where a stage keeps what it needs to go on."""
     return folder.with_name(folder.name + STATE)
+
+
+def data_source(inputs: Mapping[str, Artifact], data: str) -> str:
+    """Where data comes from: what people labelled in an earlier stage, or the path itself."""
+    return str(inputs[data].path / COMPARISONS) if data in inputs else data
 
 
 def read_artifact(folder: Path) -> Artifact:

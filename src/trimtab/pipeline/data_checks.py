@@ -7,8 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from trimtab.config.recipe import Recipe
-from trimtab.config.stages import EvaluationStage, GRPOStage, TrainingStage
-from trimtab.data.formats import read, read_comparisons, read_demonstrations, read_prompts
+from trimtab.config.stages import EvaluationStage, GRPOStage, LabelStage, RewardModelStage, TrainingStage
+from trimtab.data.formats import (
+    read,
+    read_comparisons,
+    read_demonstrations,
+    read_grades,
+    read_prompts,
+    read_rankings,
+)
 from trimtab.data.splits import assert_disjoint, prompt_key
 from trimtab.errors import DataError, UserError
 from trimtab.evaluation.outputs import group_prompts
@@ -17,6 +24,7 @@ from trimtab.types import Comparison, Prompt
 
 READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
     "sft": read_demonstrations,
+    "label": read_prompts,
     "reward_model": read_comparisons,
     "dpo": read_comparisons,
     "ppo": read_prompts,
@@ -25,19 +33,29 @@ READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
 
 
 def check_data(recipe: Recipe, names: Iterable[str]) -> None:
-    """Read all data of these stages once. Raises `UserError` with the stage's name in front."""
+    """Read all data of these stages once, but what is yet to be labelled. Raises `UserError` with the stage's name in front."""
     for name in names:
         stage = recipe.stages[name]
         try:
             if isinstance(stage, EvaluationStage):
-                held_out_data(stage, learning_stages(recipe, name))
-            elif isinstance(stage, TrainingStage) and stage.kind in READERS:
-                records = READERS[stage.kind](stage.data, skip_bad=stage.skip_bad, columns=stage.columns)
+                before = learning_stages(recipe, name)
+                held_out_data(stage, {n: one for n, one in before.items() if one.data not in recipe.stages})
+            elif isinstance(stage, TrainingStage | LabelStage) and stage.data not in recipe.stages:
+                records = _reader(stage)(stage.data, skip_bad=stage.skip_bad, columns=stage.columns)
                 if isinstance(stage, GRPOStage) and stage.reward_model is None:
                     records = _with_checks(records)
                 deque(records, maxlen=0)  # each is read and none is kept
         except UserError as error:
             raise type(error)(f"{name}: {error}") from error
+
+
+def _reader(stage: TrainingStage | LabelStage) -> Callable[..., Iterator[Any]]:
+    """What reads the stage's data as the stage will."""
+    if isinstance(stage, RewardModelStage) and stage.ranking_loss == "plackett_luce":
+        return read_rankings
+    if isinstance(stage, RewardModelStage) and stage.grade_loss == "ordinal":
+        return read_grades
+    return READERS[stage.kind]
 
 
 def _with_checks(prompts: Iterable[Prompt]) -> Iterator[Prompt]:

@@ -35,7 +35,7 @@ def stage_keys(recipe: Recipe) -> dict[str, str]:
                 stages = "; it is no stage either" + nearest(value, recipe.stages) if "/" not in value else ""
                 raise ModelError(f"{recipe.path}: stages.{where}.{field}: {error}{stages}") from error
 
-        keys[name] = _key(stage, identity, content)
+        keys[name] = _key(stage, identity, content, recipe.edges(name))
     return keys
 
 
@@ -52,15 +52,21 @@ def content_hash(path: str) -> str:
     return digest.hexdigest()
 
 
-def _key(stage: StageConfig, identity: Callable[[str, str], Any], content: Callable[[str], str]) -> str:
+def _key(
+    stage: StageConfig,
+    identity: Callable[[str, str], Any],
+    content: Callable[[str], str],
+    edges: Mapping[str, str],
+) -> str:
     settings: dict[str, Any] = stage.model_dump(mode="json", exclude=set(stage.not_in_key))
-    for field in stage.references:
+    from_disk = set(stage.files) - set(edges)
+    for field in set(stage.references) - from_disk:
         value = settings[field]
         if isinstance(value, list):
             settings[field] = [identity(field, one) for one in value]
         elif value is not None:
             settings[field] = identity(field, value)
-    for field in stage.files:
+    for field in from_disk:
         if settings[field] is not None:
             settings[field] = content(settings[field])
     return _digest({"schema": stage.schema_version, "settings": settings})

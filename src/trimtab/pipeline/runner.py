@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trimtab.config.recipe import Recipe, nearest
+from trimtab.config.stages import TrainingStage
 from trimtab.errors import Interrupted, RecipeError, UserError
 from trimtab.pipeline.artifacts import (
     METRICS,
     Artifact,
     Record,
     artifact_folder,
+    data_source,
     now,
     partial_folder,
     publish,
@@ -197,12 +199,19 @@ class _Work:
             title=self.recipe.title,
             recipe=self.recipe.path,
             folders=tuple(artifact.path for artifact in self.upstream.values()),
-            learnt_from=learning_stages(self.recipe, self.stage.name),
+            learnt_from=self._learnt_from(),
             command=self.command,
             show=self.reporter.progress,
             tell=lambda message: self.reporter.told(f"{self.stage.name}: warning: {message}"),
             stop=self.stop,
         )
+
+    def _learnt_from(self) -> dict[str, TrainingStage]:
+        """The settings of the stages before this one that learnt from data, with the path of what people labelled."""
+        return {
+            name: stage.model_copy(update={"data": data_source(self.upstream, stage.data)})
+            for name, stage in learning_stages(self.recipe, self.stage.name).items()
+        }
 
     def _note(self, context: Context | None) -> None:
         """Keep the time that was spent, where the disk still takes it."""

@@ -6,19 +6,24 @@ model to `context.folder`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 from trimtab.config import DPOStage, RewardModelStage, SFTStage
-from trimtab.data.formats import read_comparisons, read_demonstrations
+from trimtab.data.formats import read_comparisons, read_demonstrations, read_grades, read_rankings
 from trimtab.models.policy import Policy
 from trimtab.models.reference import reference_of
 from trimtab.models.scalar_model import ScalarModel
+from trimtab.pipeline.artifacts import data_source
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.resolve import Inputs
 from trimtab.pipeline.trained_models import Summary, load_for_training, optimizer_settings, save_merged
 from trimtab.seeds import mix
 from trimtab.training.dpo import train_dpo
-from trimtab.training.encoding import demonstration_rows, preference_rows, watching
+from trimtab.training.encoding import demonstration_rows, graded_rows, preference_rows, ranked_rows, watching
+from trimtab.training.grades import GradeScale, train_on_grades
 from trimtab.training.passes import Passes
-from trimtab.training.reward_model import train_reward_model
+from trimtab.training.reward_model import train_on_rankings, train_reward_model
 from trimtab.training.row_files import PreferenceRowFile
 from trimtab.training.sft import train_sft
 
@@ -43,31 +48,46 @@ def run_sft(config: SFTStage, inputs: Inputs, context: Context) -> Summary:
 
 
 def run_reward_model(config: RewardModelStage, inputs: Inputs, context: Context) -> Summary:
-    """Train a reward model on comparisons. The artifact is an adapter (or a model) with a scalar head beside it."""
+    """Train a reward model on what people said. The artifact is an adapter (or a model) with a scalar head beside it.
+
+    Grades that are learnt from as such leave their scale there too.
+    """
     policy = load_for_training(config, inputs, context)
-    rows = compared_prompts(config, policy, context)
     model = ScalarModel.fresh(policy.trunk, adapter=policy.adapter, seed=mix(context.seed, 1))
-    train_reward_model(
-        model,
-        rows,
-        passes=Passes(config.num_epochs, config.prompts_per_step, config.max_steps),
-        settings=optimizer_settings(config),
-        centering=config.centering,
-        normalize=config.normalize,
-        seed=context.seed,
-        checkpoint_seconds=config.checkpoint_seconds,
-        pad_id=policy.template.pad_id,
-        run=context,
-    )
+    settings: dict[str, Any] = {
+        "passes": Passes(config.num_epochs, config.prompts_per_step, config.max_steps),
+        "settings": optimizer_settings(config),
+        "normalize": config.normalize,
+        "seed": context.seed,
+        "checkpoint_seconds": config.checkpoint_seconds,
+        "pad_id": policy.template.pad_id,
+        "run": context,
+    }
+    if config.ranking_loss == "plackett_luce":
+        read = _read(read_rankings, "rankings", config, inputs, context)
+        rankings = ranked_rows(read, policy.template, max_length=config.max_length, run=context)
+        train_on_rankings(model, rankings, **settings)
+        summary: Summary = {"ranked_responses": rankings.num_labels, "prompts": len(rankings)}
+    elif config.grade_loss == "ordinal":
+        read = _read(read_grades, "grades", config, inputs, context)
+        grades = graded_rows(read, policy.template, max_length=config.max_length, run=context)
+        scale = GradeScale(grades.scores, width=model.head.in_features, device=model.trunk.device)
+        mean, deviation = train_on_grades(model, scale, grades, **settings)
+        scale.save(context.folder, mean=mean, deviation=deviation)
+        summary = {"grades": grades.num_labels, "prompts": len(grades)}
+    else:
+        pairs = compared_prompts(config, inputs, policy, context)
+        train_reward_model(model, pairs, centering=config.centering, **settings)
+        summary = {"comparisons": pairs.num_pairs, "prompts": len(pairs)}
     model.save(context.folder)
     policy.tokenizer.save_pretrained(context.folder)
-    return {"comparisons": rows.num_pairs, "prompts": len(rows)}
+    return summary
 
 
 def run_dpo(config: DPOStage, inputs: Inputs, context: Context) -> Summary:
     """Train a policy on comparisons directly. The artifact is a plain model, an adapter merged into it."""
     policy = load_for_training(config, inputs, context)
-    rows = compared_prompts(config, policy, context)
+    rows = compared_prompts(config, inputs, policy, context)
     train_dpo(
         policy,
         reference_of(policy, context.state / "reference.safetensors"),
@@ -83,8 +103,21 @@ def run_dpo(config: DPOStage, inputs: Inputs, context: Context) -> Summary:
     return {"comparisons": rows.num_pairs, "prompts": len(rows)}
 
 
-def compared_prompts(config: RewardModelStage | DPOStage, policy: Policy, context: Context) -> PreferenceRowFile:
+def compared_prompts(
+    config: RewardModelStage | DPOStage, inputs: Inputs, policy: Policy, context: Context
+) -> PreferenceRowFile:
     """The comparisons of the stage's data as token rows on the disk."""
-    watch = watching(context, "reading the comparisons")
-    comparisons = read_comparisons(config.data, skip_bad=config.skip_bad, columns=config.columns, watch=watch)
+    comparisons = _read(read_comparisons, "comparisons", config, inputs, context)
     return preference_rows(comparisons, policy.template, max_length=config.max_length, run=context)
+
+
+def _read(
+    reader: Callable[..., Iterator[Any]],
+    what: str,
+    config: RewardModelStage | DPOStage,
+    inputs: Inputs,
+    context: Context,
+) -> Iterator[Any]:
+    """The stage's data, while the run is told how much of it was read."""
+    watch = watching(context, f"reading the {what}")
+    return reader(data_source(inputs, config.data), skip_bad=config.skip_bad, columns=config.columns, watch=watch)

@@ -1,23 +1,36 @@
-"""Reward model: a score for every response such that better ones score higher (Bradley-Terry)."""
+"""Reward model: a score for every response such that better ones score higher, from comparisons or rankings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trimtab.algorithms.output import LossOutput
-from trimtab.algorithms.preference import bradley_terry_loss
+from trimtab.algorithms.preference import bradley_terry_loss, plackett_luce_loss
 from trimtab.models.rows import RowBatch, TokenRow, lay_out, response_slices
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.training.batches import shuffled_pass
 from trimtab.training.passes import Passes, train_in_passes
-from trimtab.training.row_files import PreferenceRow
+from trimtab.training.row_files import PreferenceRow, RankedRow
 from trimtab.training.run import Run
 from trimtab.training.step import MicroBatchLoss, OptimizerSettings
 
 NORMALISING_PROMPTS = 64
+
+
+class Judged(Protocol):
+    """A prompt with its responses, and what people said of them."""
+
+    @property
+    def row(self) -> TokenRow:
+        """Their tokens."""
+
+
+Item = TypeVar("Item", bound=Judged)
 
 
 def train_reward_model(
@@ -40,39 +53,105 @@ def train_reward_model(
     (N-details, item 9).
     Raises `NumericsError` and `Interrupted`.
     """
+    train_scores(
+        model,
+        rows,
+        partial(preference_loss, model, centering=centering),
+        model.trainable_parameters(),
+        show={"accuracy": "reward_model/accuracy"},
+        passes=passes,
+        settings=settings,
+        normalize=normalize,
+        seed=seed,
+        checkpoint_seconds=checkpoint_seconds,
+        pad_id=pad_id,
+        run=run,
+    )
+
+
+def train_on_rankings(
+    model: ScalarModel,
+    rows: Sequence[RankedRow],
+    *,
+    passes: Passes,
+    settings: OptimizerSettings,
+    normalize: bool,
+    seed: int,
+    checkpoint_seconds: float,
+    pad_id: int,
+    run: Run,
+) -> None:
+    """Train a scalar model in place on rankings, place by place (Plackett-Luce); else as `train_reward_model`."""
+    train_scores(
+        model,
+        rows,
+        partial(ranking_loss, model),
+        model.trainable_parameters(),
+        show={"accuracy": "reward_model/accuracy"},
+        passes=passes,
+        settings=settings,
+        normalize=normalize,
+        seed=seed,
+        checkpoint_seconds=checkpoint_seconds,
+        pad_id=pad_id,
+        run=run,
+    )
+
+
+def train_scores(
+    model: ScalarModel,
+    rows: Sequence[Item],
+    loss_of_rows: Callable[[Sequence[Item], RowBatch, int], LossOutput],
+    parameters: Mapping[str, nn.Parameter],
+    *,
+    show: Mapping[str, str],
+    passes: Passes,
+    settings: OptimizerSettings,
+    normalize: bool,
+    seed: int,
+    checkpoint_seconds: float,
+    pad_id: int,
+    run: Run,
+) -> tuple[float, float]:
+    """What all kinds of labels share: normalise, train in passes, normalise.
+
+    `loss_of_rows` takes rows, their layout and the number of prompts in the whole batch. Returns the mean and the
+    deviation that scores had before they were normalised for the last time, or 0 and 1. Raises `NumericsError` and
+    `Interrupted`.
+    """
     drawn = shuffled_pass(len(rows), seed, -1)[:NORMALISING_PROMPTS].tolist() if normalize else []
     sample = [rows[index].row for index in drawn]
 
     def set_scale() -> None:
         _normalise(model, sample, pad_id, settings.micro_batch_tokens)
 
-    def loss_of_batch(batch: Sequence[PreferenceRow]) -> MicroBatchLoss:
+    def loss_of_batch(batch: Sequence[Item]) -> MicroBatchLoss:
         def loss(indices: list[int]) -> LossOutput:
             chunk = [batch[i] for i in indices]
-            laid = lay_out([row.row for row in chunk], pad_id=pad_id, device=model.trunk.device)
-            return preference_loss(model, chunk, laid, centering=centering, normalizer=len(batch))
+            laid = lay_out([item.row for item in chunk], pad_id=pad_id, device=model.trunk.device)
+            return loss_of_rows(chunk, laid, len(batch))
 
         return loss
 
     train_in_passes(
         "reward model",
-        model.trainable_parameters(),
+        parameters,
         rows,
         loss_of_batch,
         row_of=lambda item: item.row,
         passes=passes,
         settings=settings,
-        show={"accuracy": "reward_model/accuracy"},
+        show=show,
         seed=seed,
         checkpoint_seconds=checkpoint_seconds,
         run=run,
         before=set_scale,
     )
-    set_scale()
+    return _normalise(model, sample, pad_id, settings.micro_batch_tokens)
 
 
 def preference_loss(
-    model: ScalarModel, rows: Sequence[PreferenceRow], laid: RowBatch, *, centering: float, normalizer: float
+    model: ScalarModel, rows: Sequence[PreferenceRow], laid: RowBatch, normalizer: float, *, centering: float
 ) -> LossOutput:
     """Bradley-Terry loss over every pair of the given rows, each row weighing 1 in all."""
     scores = model.scores(laid, train=True)
@@ -93,7 +172,33 @@ def preference_loss(
     )
 
 
-def _normalise(model: ScalarModel, rows: Sequence[TokenRow], pad_id: int, max_tokens: int) -> None:
-    if rows:
-        scores = torch.cat(model.score_rows(rows, pad_id=pad_id, max_tokens=max_tokens))
-        model.normalise(scores.mean().item(), scores.std(unbiased=False).item())
+def ranking_loss(model: ScalarModel, rows: Sequence[RankedRow], laid: RowBatch, normalizer: float) -> LossOutput:
+    """Plackett-Luce loss over every ranking of the given rows, each row weighing 1 in all."""
+    scores = model.scores(laid, train=True)
+    starts = [piece.start for piece in response_slices([row.row for row in rows])]
+    places, ranks, groups, weights, before = [], [], [], [], 0
+    for start, row in zip(starts, rows, strict=True):
+        num_rankings = 1 + max(placed.ranking for placed in row.places)
+        for placed in row.places:
+            places.append(start + placed.response)
+            ranks.append(placed.rank)
+            groups.append(before + placed.ranking)
+            weights.append(1 / num_rankings)
+        before += num_rankings
+    return plackett_luce_loss(
+        scores[places],
+        torch.tensor(ranks, device=scores.device),
+        torch.tensor(groups, device=scores.device),
+        weights=torch.tensor(weights, device=scores.device),
+        normalizer=normalizer,
+    )
+
+
+def _normalise(model: ScalarModel, rows: Sequence[TokenRow], pad_id: int, max_tokens: int) -> tuple[float, float]:
+    """Normalise by the scores of these rows; the mean and deviation that they had. Without rows nothing is done."""
+    if not rows:
+        return 0.0, 1.0
+    scores = torch.cat(model.score_rows(rows, pad_id=pad_id, max_tokens=max_tokens))
+    mean, std = scores.mean().item(), scores.std(unbiased=False).item()
+    model.normalise(mean, std)
+    return mean, std

@@ -1,9 +1,9 @@
 """Tokenised training rows on the disk, read one by one when a batch asks for them.
 
 A folder holds columns, files of numbers of one type: `tokens`, the ids of all prompts and responses one after another;
-`ends`, where each prompt and response ends among them; `rows`, where each row ends among those. Comparisons add `pairs`
-and `pair_ends`. Pieces are read with plain reads: what is read of a memory map counts as memory of the process, and an
-epoch reads everything.
+`ends`, where each prompt and response ends among them; `rows`, where each row ends among those. What people said of the
+responses adds `labels`, a few numbers each, and `label_ends`, where those of each row end. Pieces are read with plain
+reads: what is read of a memory map counts as memory of the process, and an epoch reads everything.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import shutil
 import weakref
+from abc import abstractmethod
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar, TypeVar
 
 from trimtab.data.on_disk import OnDemand
 from trimtab.files import sync
@@ -24,8 +26,9 @@ from trimtab.models.rows import TokenRow
 
 # Type codes of `array`: unsigned in 4 and 8 bytes, float in 8.
 _ROW_COLUMNS = {"tokens": "I", "ends": "Q", "rows": "Q"}
-_PAIR_COLUMNS = {"pairs": "d", "pair_ends": "Q"}
+_LABEL_COLUMNS = {"labels": "d", "label_ends": "Q"}
 
+Row = TypeVar("Row")
 Append = Callable[[str, Iterable[float]], None]
 """Puts numbers behind those of the column of this name."""
 
@@ -51,6 +54,39 @@ class PreferenceRow:
     pairs: tuple[Pair, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The rank that one ranking of a row's responses gives to one of them; a lower rank is better."""
+
+    ranking: int
+    response: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class RankedRow:
+    """A prompt, its distinct responses, and every ranking of them, as the places of the ranked responses."""
+
+    row: TokenRow
+    places: tuple[Placed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """A score that one annotator gave to one response of a row."""
+
+    response: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class GradedRow:
+    """A prompt, its distinct responses, and every grade of them."""
+
+    row: TokenRow
+    grades: tuple[Graded, ...]
+
+
 class TokenRowFile(OnDemand[TokenRow]):
     """The rows that `write_token_rows` wrote."""
 
@@ -68,26 +104,69 @@ class TokenRowFile(OnDemand[TokenRow]):
         return TokenRow(prompt, tuple(responses))
 
 
-class PreferenceRowFile(OnDemand[PreferenceRow]):
-    """The rows that `write_preference_rows` wrote."""
+class _LabelledRowFile(OnDemand[Row]):
+    """Rows with labels of `width` numbers each."""
+
+    width: ClassVar[int]
 
     def __init__(self, folder: Path) -> None:
         self._rows = TokenRowFile(folder)
-        self._pairs, self._ends = (_Column(folder / name, kind) for name, kind in _PAIR_COLUMNS.items())
+        self._labels, self._ends = (_Column(folder / name, kind) for name, kind in _LABEL_COLUMNS.items())
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @property
+    def num_labels(self) -> int:
+        """The labels of all rows."""
+        return len(self._labels) // self.width
+
+    def _item(self, number: int) -> Row:
+        start, end = self._ends.read(number, number + 2)
+        numbers = self._labels.read(self.width * start, self.width * end)
+        labels = zip(*(numbers[place :: self.width] for place in range(self.width)), strict=True)
+        return self._row(self._rows[number], labels)
+
+    @abstractmethod
+    def _row(self, row: TokenRow, labels: Iterable[tuple[float, ...]]) -> Row:
+        """A row with its labels."""
+
+
+class PreferenceRowFile(_LabelledRowFile[PreferenceRow]):
+    """The rows that `write_preference_rows` wrote."""
+
+    width = 4
+
+    @property
     def num_pairs(self) -> int:
         """The comparisons of all rows."""
-        return len(self._pairs) // 4
+        return self.num_labels
 
-    def _item(self, number: int) -> PreferenceRow:
-        start, end = self._ends.read(number, number + 2)
-        numbers = self._pairs.read(4 * start, 4 * end)
-        pairs = zip(numbers[0::4], numbers[1::4], numbers[2::4], numbers[3::4], strict=True)
-        return PreferenceRow(self._rows[number], tuple(Pair(int(c), int(r), p, margin) for c, r, p, margin in pairs))
+    def _row(self, row: TokenRow, labels: Iterable[tuple[float, ...]]) -> PreferenceRow:
+        return PreferenceRow(row, tuple(Pair(int(c), int(r), p, margin) for c, r, p, margin in labels))
+
+
+class RankedRowFile(_LabelledRowFile[RankedRow]):
+    """The rows that `write_ranked_rows` wrote."""
+
+    width = 3
+
+    def _row(self, row: TokenRow, labels: Iterable[tuple[float, ...]]) -> RankedRow:
+        return RankedRow(row, tuple(Placed(*map(int, label)) for label in labels))
+
+
+class GradedRowFile(_LabelledRowFile[GradedRow]):
+    """The rows that `write_graded_rows` wrote."""
+
+    width = 2
+
+    @property
+    def scores(self) -> Sequence[float]:
+        """The scores that were given, in all rows."""
+        return self._labels.read(0, len(self._labels))[1 :: self.width]
+
+    def _row(self, row: TokenRow, labels: Iterable[tuple[float, ...]]) -> GradedRow:
+        return GradedRow(row, tuple(Graded(int(response), score) for response, score in labels))
 
 
 def write_token_rows(folder: Path, rows: Iterable[TokenRow]) -> None:
@@ -100,15 +179,29 @@ def write_token_rows(folder: Path, rows: Iterable[TokenRow]) -> None:
 
 def write_preference_rows(folder: Path, rows: Iterable[PreferenceRow]) -> None:
     """Write rows with their comparisons as they come, as `write_token_rows` does."""
-    with _new_columns(folder, _ROW_COLUMNS | _PAIR_COLUMNS) as append:
-        writer, num_pairs = _RowWriter(append), 0
-        append("pair_ends", [0])
-        for row in rows:
-            writer.write(row.row)
-            for pair in row.pairs:
-                append("pairs", [pair.chosen, pair.rejected, pair.probability, pair.margin])
-            num_pairs += len(row.pairs)
-            append("pair_ends", [num_pairs])
+    _write_labelled(folder, ((one.row, map(astuple, one.pairs)) for one in rows))
+
+
+def write_ranked_rows(folder: Path, rows: Iterable[RankedRow]) -> None:
+    """Write rows with their rankings as they come, as `write_token_rows` does."""
+    _write_labelled(folder, ((one.row, map(astuple, one.places)) for one in rows))
+
+
+def write_graded_rows(folder: Path, rows: Iterable[GradedRow]) -> None:
+    """Write rows with their grades as they come, as `write_token_rows` does."""
+    _write_labelled(folder, ((one.row, map(astuple, one.grades)) for one in rows))
+
+
+def _write_labelled(folder: Path, rows: Iterable[tuple[TokenRow, Iterable[tuple[float, ...]]]]) -> None:
+    with _new_columns(folder, _ROW_COLUMNS | _LABEL_COLUMNS) as append:
+        writer, num_labels = _RowWriter(append), 0
+        append("label_ends", [0])
+        for row, labels in rows:
+            writer.write(row)
+            for label in labels:
+                append("labels", label)
+                num_labels += 1
+            append("label_ends", [num_labels])
 
 
 class _RowWriter:

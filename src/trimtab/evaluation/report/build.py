@@ -22,7 +22,7 @@ from trimtab.evaluation.report.content import (
 from trimtab.evaluation.report.figures import figures_of
 from trimtab.evaluation.report.narrative import here, model_notes, scored_by_checks, summary_text
 from trimtab.evaluation.report.records import StageRecord, read_stage
-from trimtab.evaluation.report.texts import NOT_TESTED, SCORED_BY, TITLES, WHAT
+from trimtab.evaluation.report.texts import BY_AGREEMENT, NOT_TESTED, SCORED_BY, TITLES, WHAT
 from trimtab.evaluation.statistics import Estimate
 from trimtab.evaluation.verdicts import Verdict
 
@@ -127,7 +127,14 @@ def _headlines(record: StageRecord, evaluation: Mapping[str, Any]) -> tuple[Head
         if not found or found["name"] != record.name:
             return ()
         accuracy = Estimate.from_json(found["accuracy"])
-        return (Headline("Right on comparisons it never saw", accuracy, "share", 0.5, "guessing"),)
+        return (
+            Headline("Right on comparisons it never saw", accuracy, "share", 0.5, "guessing"),
+            *(
+                Headline(label, Estimate.from_json(found["by_agreement"][level]), "share", 0.5, "guessing")
+                for level, label in BY_AGREEMENT.items()
+                if level in found.get("by_agreement", {})
+            ),
+        )
     return tuple(
         Headline(f"{row['title']}: {row['after']} minus {row['before']}", found, row["unit"], 0.0, "no change")
         for row in evaluation.get("differences", ())

@@ -12,7 +12,7 @@ from trimtab.evaluation.report.texts import CAPTIONS, CAPTIONS_BY_CHECKS, FIGURE
 
 FOR_ALL: Mapping[str, tuple[str, ...]] = {
     "sft": ("sft/loss",),
-    "reward_model": ("reward_model/accuracy", "reward_model/loss"),
+    "reward_model": ("reward_model/accuracy", "reward_model/grade_error", "reward_model/loss"),
     "dpo": ("dpo/accuracy", "dpo/margin"),
     "ppo": ("score/mean", "kl/ref", "response/length", "policy/entropy"),
     "grpo": ("score/mean", "kl/ref", "response/length", "policy/entropy"),

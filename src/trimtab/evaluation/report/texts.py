@@ -53,9 +53,20 @@ WHAT: Mapping[str, str] = {
 
 SCORED_BY = "the checks that come with the requests"
 
+BY_AGREEMENT: Mapping[str, str] = {
+    "unanimous": "Where everybody agreed",
+    "majority": "Where most agreed",
+    "split": "Where people were divided",
+    "one vote": "Where one person was asked",
+}
+"""How the judge does, by how far people agree; the names are those of the evaluation."""
+
 CAPTIONS: Mapping[str, str] = {
     "sft/loss": "How surprised the model is by the example answers (nats a token). Lower is better.",
-    "reward_model/loss": "How badly the scores fit the choices it learns from. Guessing gives 0.69. Lower is better.",
+    "reward_model/loss": (
+        "How badly the scores fit the choices it learns from. Guessing between two gives 0.69. Lower is better."
+    ),
+    "reward_model/grade_error": "How many steps of the scale its scores are away from the grades it learns from.",
     "reward_model/accuracy": "Share of the choices it learns from that its scores get right. Guessing gives one half.",
     "dpo/accuracy": (
         "Share of the choices it learns from in which the preferred answer has gained more than the other one. It "
@@ -107,6 +118,7 @@ FIGURE_TITLES: Mapping[str, str] = {
     "sft/loss": "Surprise at the examples (loss)",
     "reward_model/loss": "Misfit to the choices (loss)",
     "reward_model/accuracy": "Choices it gets right",
+    "reward_model/grade_error": "Distance from the grades",
     "dpo/accuracy": "Choices it has moved towards",
     "dpo/margin": "Lead of preferred answers",
     "dpo/loss": "Misfit to the choices (loss)",

@@ -9,12 +9,13 @@ from trimtab.evaluation.agreement import ceiling_accuracy, pairwise_agreement
 from trimtab.evaluation.statistics import Estimate, clustered_proportion
 from trimtab.types import Comparison
 
-UNITY = ("annotators agreed", "annotators divided", "one vote")
+LEVELS = ("unanimous", "majority", "split", "one vote")
+"""How far annotators agree: all as one; at least two in three for the better response; fewer; nobody to agree with."""
 
 
 @dataclass(frozen=True, slots=True)
 class RewardAccuracy:
-    """Accuracy against the majority label, overall and by how united the annotators of a comparison were.
+    """Accuracy against the majority label, overall and by how far the annotators of a comparison agreed (`LEVELS`).
 
     `left_out` comparisons were exact ties among annotators and have no right answer. `agreement` is how often two
     annotators of one comparison agree, `ceiling` the accuracy a perfect judge would show against single annotators;
@@ -45,12 +46,12 @@ def reward_accuracy(
         return None
     buckets: dict[str, list[tuple[Comparison, float]]] = {}
     for pair in outcomes:
-        buckets.setdefault(_unity(pair[0]), []).append(pair)
+        buckets.setdefault(_level(pair[0]), []).append(pair)
     agreement = annotator_agreement(comparisons)
     return RewardAccuracy(
         overall=_estimate(outcomes),
         left_out=len(comparisons) - len(outcomes),
-        by_agreement={name: _estimate(buckets[name]) for name in UNITY if name in buckets} if len(buckets) > 1 else {},
+        by_agreement={name: _estimate(buckets[name]) for name in LEVELS if name in buckets} if len(buckets) > 1 else {},
         agreement=agreement,
         ceiling=ceiling_accuracy(agreement) if agreement is not None else None,
     )
@@ -65,10 +66,14 @@ def annotator_agreement(comparisons: Sequence[Comparison]) -> Estimate | None:
     return pairwise_agreement(votes) if any(len(unit) > 1 for unit in votes) else None
 
 
-def _unity(comparison: Comparison) -> str:
-    if len(comparison.votes) < 2:
+def _level(comparison: Comparison) -> str:
+    votes = comparison.votes
+    if len(votes) < 2:
         return "one vote"
-    return "annotators agreed" if len({*comparison.votes}) == 1 else "annotators divided"
+    if len({*votes}) == 1:
+        return "unanimous"
+    for_better = max(sum(votes), len(votes) - sum(votes))
+    return "majority" if 3 * for_better >= 2 * len(votes) else "split"
 
 
 def _outcome(probability: float, difference: float) -> float:

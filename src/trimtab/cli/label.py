@@ -1,0 +1,140 @@
+"""`trimtab label`: serve a labelling project, and give out its personal links."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trimtab.cli.options import AllowRemoteCode
+from trimtab.errors import LabellingError
+
+if TYPE_CHECKING:
+    from trimtab.labelling.store import Store
+
+LOOPBACK = "127.0.0.1"
+
+
+def label_command(
+    project: Annotated[Path, typer.Argument(help="The project's folder; with --data it is made if it is not there.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Put what is in this file into the queue, then serve.")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="What people do with it: auto, compare, rank, grade, ...")] = "auto",
+    annotators: Annotated[str, typer.Option(metavar="NAMES", help="People to invite, with commas between.")] = "",
+    new_links: Annotated[bool, typer.Option("--new-links", help="New links for everyone; old ones end.")] = False,
+    revoke: Annotated[str, typer.Option(metavar="NAME", help="End a person's link. Their labels stay.")] = "",
+    title: Annotated[str, typer.Option(help="Title of a new project.")] = "",
+    model: Annotated[str, typer.Option(help="A model for red-team dialogues: a folder, a name, a stage.")] = "",
+    host: Annotated[str, typer.Option(help="Address to listen at. Others than this machine reach 0.0.0.0.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8321,
+    url: Annotated[str, typer.Option(help="What links begin with, where a proxy stands before this server.")] = "",
+    serve: Annotated[bool, typer.Option(help="Serve; --no-serve only prepares and prints.")] = True,
+    allow_remote_code: AllowRemoteCode = False,
+) -> None:
+    """Have people compare, rank, grade, write, edit or red-team in their browsers.
+
+    Prints one personal link each. Everything is in the project's folder: settings (label.yaml), guidelines
+    (guidelines.md) and labels (labels.db). trimtab labels export takes labels out.
+    """
+    from trimtab.labelling import people
+
+    store = _store(project, title, create=data is not None or bool(annotators))
+    if data is not None:
+        _add(store, data, kind)
+    if revoke:
+        people.revoke(store, revoke)
+        typer.echo(f"{revoke}: the link has ended")
+    secrets = _invite(store, [name.strip() for name in annotators.split(",") if name.strip()], everyone=new_links)
+    if not serve:
+        _tell(store, url or f"http://{_name(host)}:{port}", secrets)
+        return
+    _serve(store, secrets, model, host, port, url, allow_remote_code)
+
+
+def _store(project: Path, title: str, *, create: bool) -> Store:
+    from trimtab.labelling.settings import DATABASE, Settings
+    from trimtab.labelling.store import Store
+
+    if create and not (project / DATABASE).exists():
+        return Store.create(project, Settings(title=title) if title else Settings())
+    return Store.open(project)
+
+
+def _add(store: Store, data: Path, kind: str) -> None:
+    from trimtab.labelling.importing import import_file
+
+    added = import_file(store, data, kind=kind)
+    typer.echo(f"{data}: {added.items:,} new items")
+
+
+def _invite(store: Store, names: list[str], *, everyone: bool) -> dict[str, str]:
+    """Secrets of those who are new, and with `everyone` of all. The lead is new with the project."""
+    from trimtab.labelling import people
+
+    leads = [row["name"] for row in store.read("SELECT name FROM annotators WHERE is_lead")]
+    secrets = {} if leads and not everyone else people.invite(store, leads or [people.LEAD], is_lead=True)
+    known = store.annotators()
+    new = [name for name in names if name not in known]
+    return secrets | people.invite(store, dict.fromkeys([*known, *new] if everyone else new))
+
+
+def _serve(
+    store: Store, secrets: Mapping[str, str], model: str, host: str, port: int, url: str, allow_remote_code: bool
+) -> None:
+    try:
+        from trimtab.labelling.web.serve import LOOPBACK as NAMES
+        from trimtab.labelling.web.serve import listen, serve
+    except ImportError as error:
+        raise LabellingError(
+            f"labelling needs more packages ({error.name} is missing): pip install 'trimtab[label]'"
+        ) from error
+    from trimtab.labelling.dashboard import Dashboard
+
+    speaker = _load(model, allow_remote_code) if model else None
+    listener = listen(host, port)
+    base = url or f"http://{_name(host)}:{listener.getsockname()[1]}"
+    _tell(store, base, secrets)
+    if host != LOOPBACK and not url:
+        typer.echo("Anyone who can reach this address can try to sign in, and nothing is encrypted: see docs/labelling.md")
+    typer.echo("Ctrl+C stops; nothing is lost by that")
+    names = NAMES if host == LOOPBACK and not url else frozenset()
+    serve(store, listener, summarise=Dashboard(), model=speaker, hosts=names)
+
+
+def _tell(store: Store, base: str, secrets: Mapping[str, str]) -> None:
+    counts = store.counts()
+    typer.echo(f"{store.settings.title}: {counts['items']:,} items, {counts['given']:,} of {counts['wanted']:,} votes")
+    for name, secret in secrets.items():
+        typer.echo(f"{name}: {base.rstrip('/')}/in/{secret}")
+    others = [name for name in store.annotators() if name not in secrets]
+    if others:
+        typer.echo(f"Links given before still work: {', '.join(others)}. --new-links replaces all of them")
+    if not store.annotators():
+        typer.echo("Nobody is invited yet: --annotators ann,bo")
+
+
+def _name(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _load(model: str, allow_remote_code: bool) -> Any:
+    from trimtab.cli.chat_session import say
+    from trimtab.cli.libraries import settle_libraries
+
+    settle_libraries()
+    from trimtab.config import Runtime
+    from trimtab.labelling.live_model import LiveModel
+    from trimtab.models.loading import load_policy
+    from trimtab.models.registry import locate
+    from trimtab.pipeline.find import find_policy
+    from trimtab.pipeline.resolve import hardware
+
+    device, dtype = hardware(Runtime())
+    folder = locate(find_policy(model), say=say)
+    policy = load_policy(
+        str(folder), weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code
+    )
+    return LiveModel(policy, dtype=dtype)

@@ -1,0 +1,249 @@
+"""Which item comes next for whom, and taking the answer: each item to as many people as it needs, none twice to one.
+
+Opening an item leases it. A lease that runs out gives the item to others; whoever had it may still answer, as an answer
+is never thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from dataclasses import dataclass
+
+from trimtab.errors import LabellingError
+from trimtab.labelling.records import Answer, Compared, Graded, Item, Label, Ranked, TooHard, Turn, misfit
+from trimtab.labelling.store import Store, insert_label, read_answer, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An item as it is shown to one person. `shown[i]` is the number of the response at place i."""
+
+    lease: int
+    item: Item
+    shown: tuple[int, ...]
+    draft: str
+    turns: tuple[Turn, ...]
+    first_vote: Answer | None
+    """The vote before the critiques, when the second is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a person is. `in_quiz` until the quiz is done; `quiz_right` of `quiz_total` were right."""
+
+    labelled: int
+    quiz_done: int
+    quiz_right: int
+    quiz_total: int
+
+    @property
+    def in_quiz(self) -> bool:
+        """Whether items of the quiz are left."""
+        return self.quiz_done < self.quiz_total
+
+
+def next_task(store: Store, annotator: int, *, now: float) -> Task | None:
+    """The task a person has open, else a new one, leased to them; None when there is none for them (now)."""
+    with store.write() as db:
+        _release_expired(db, now)
+        until = now + 60 * store.settings.lease_minutes
+        row = db.execute(
+            "UPDATE leases SET until = ? WHERE id = (SELECT id FROM leases WHERE annotator = ? AND state = 'live' "
+            "ORDER BY id LIMIT 1) RETURNING *",
+            (until, annotator),
+        ).fetchone()
+        if row is None:
+            item = _choose(db, store, annotator)
+            row = None if item is None else _lease(db, item, annotator, now, until)
+    return None if row is None else _task(store, row)
+
+
+def task_of(store: Store, lease: int, annotator: int) -> Task:
+    """The task of a person's own lease, whatever its state. Raises `LabellingError` if they have no such lease."""
+    rows = store.read("SELECT * FROM leases WHERE id = ? AND annotator = ?", lease, annotator)
+    if not rows:
+        raise LabellingError("this task was not given to you")
+    return _task(store, rows[0])
+
+
+def record(store: Store, lease: int, annotator: int, answer: Answer, *, now: float) -> bool:
+    """Take an answer, in the item's order. False if this person has labelled the item before: the first answer stays.
+
+    Raises `LabellingError` for an answer that does not fit the item, or somebody else's lease.
+    """
+    task = task_of(store, lease, annotator)
+    if problem := misfit(answer, task.item):
+        raise LabellingError(problem)
+    with store.write() as db:
+        row = db.execute("SELECT * FROM leases WHERE id = ?", (lease,)).fetchone()
+        version = db.execute("SELECT COALESCE(MAX(version), 0) FROM guidelines").fetchone()[0]
+        label = Label(
+            annotator="",
+            answer=answer,
+            order=task.shown,
+            guidelines=version,
+            seconds=max(now - row["opened"], 0.0),
+            at=utc_now(),
+        )
+        if not insert_label(db, row["item"], annotator, label):
+            return False
+        db.execute("UPDATE leases SET state = 'done', draft = '' WHERE id = ?", (lease,))
+        if row["state"] != "live":
+            db.execute("UPDATE items SET taken = taken + 1 WHERE id = ?", (row["item"],))
+        if store.settings.extra_vote:
+            _ask_once_more(db, row["item"], store.settings.overlap)
+    return True
+
+
+def record_second(store: Store, lease: int, annotator: int, answer: Answer) -> bool:
+    """Take the vote after the critiques; the first vote stays beside it. False if there is one already."""
+    task = task_of(store, lease, annotator)
+    if problem := misfit(answer, task.item):
+        raise LabellingError(problem)
+    with store.write() as db:
+        changed = db.execute(
+            "UPDATE labels SET after_aid = ? WHERE annotator = ? AND after_aid IS NULL AND item = "
+            "(SELECT item FROM leases WHERE id = ?)",
+            (answer.model_dump_json(), annotator, lease),
+        )
+    return changed.rowcount == 1
+
+
+def keep_draft(store: Store, lease: int, annotator: int, text: str) -> None:
+    """Keep what a person has typed so far, so that closing the browser loses nothing."""
+    with store.write() as db:
+        db.execute(
+            "UPDATE leases SET draft = ? WHERE id = ? AND annotator = ? AND state != 'done'", (text, lease, annotator)
+        )
+
+
+def add_turns(store: Store, lease: int, annotator: int, turns: tuple[Turn, ...], *, after: int) -> bool:
+    """Append turns to a dialogue that has `after` of them; False if it has another number by now (a double click)."""
+    with store.write() as db:
+        row = db.execute(
+            "SELECT turns FROM leases WHERE id = ? AND annotator = ? AND state != 'done'", (lease, annotator)
+        ).fetchone()
+        held = [] if row is None else json.loads(row["turns"])
+        if row is None or len(held) != after:
+            return False
+        held += [turn.model_dump() for turn in turns]
+        db.execute("UPDATE leases SET turns = ? WHERE id = ?", (json.dumps(held), lease))
+    return True
+
+
+def progress(store: Store, annotator: int) -> Progress:
+    """How far a person is."""
+    rows = store.read(
+        "SELECT items.record, labels.answer FROM items LEFT JOIN labels ON labels.item = items.id AND annotator = ? "
+        "WHERE is_quiz AND wanted IS NULL",
+        annotator,
+    )
+    answered = [row for row in rows if row["answer"] is not None]
+    right = sum(
+        is_right(read_answer(row["answer"]), Item.model_validate_json(row["record"]).gold) for row in answered
+    )
+    labelled = store.read("SELECT COUNT(*) AS n FROM labels WHERE annotator = ?", annotator)[0]["n"]
+    return Progress(labelled - len(answered), len(answered), right, len(rows))
+
+
+def is_right(answer: Answer, gold: Answer | None) -> bool:
+    """Whether an answer agrees with the known one: in its direction, its order, or within a point of the scale."""
+    if isinstance(answer, Compared) and isinstance(gold, Compared):
+        return _sign(answer.preference) == _sign(gold.preference)
+    if isinstance(answer, Ranked) and isinstance(gold, Ranked):
+        return [set(tier) for tier in answer.tiers] == [set(tier) for tier in gold.tiers]
+    if isinstance(answer, Graded) and isinstance(gold, Graded):
+        return abs(answer.score - gold.score) <= 1
+    return False
+
+
+def _release_expired(db: sqlite3.Connection, now: float) -> None:
+    expired = db.execute(
+        "UPDATE leases SET state = 'expired' WHERE state = 'live' AND until < ? RETURNING item", (now,)
+    ).fetchall()
+    for row in expired:
+        db.execute("UPDATE items SET taken = taken - 1 WHERE id = ?", (row["item"],))
+
+
+def _choose(db: sqlite3.Connection, store: Store, annotator: int) -> int | None:
+    """The quiz first; a known answer now and then; else the item that needs the fewest more votes."""
+    unseen = "NOT EXISTS (SELECT 1 FROM labels WHERE labels.item = items.id AND labels.annotator = ?)"
+    golden = f"SELECT id FROM items WHERE wanted IS NULL AND is_quiz = ? AND {unseen} ORDER BY place LIMIT 1"
+    row = db.execute(golden, (1, annotator)).fetchone()
+    if row is not None:
+        return int(row["id"])
+    if not passed_quiz(store, annotator):
+        return None
+    given = db.execute(
+        "SELECT COUNT(*) FILTER (WHERE wanted IS NULL) AS gold, COUNT(*) AS labels FROM labels JOIN items "
+        "ON items.id = labels.item WHERE annotator = ? AND NOT is_quiz",
+        (annotator,),
+    ).fetchone()
+    if given["gold"] < store.settings.gold_share * given["labels"]:
+        row = db.execute(golden, (0, annotator)).fetchone()
+    if row is None:
+        row = db.execute(
+            f"SELECT id FROM items WHERE taken < wanted AND {unseen} ORDER BY priority DESC, taken DESC, place LIMIT 1",
+            (annotator,),
+        ).fetchone()
+    return None if row is None else int(row["id"])
+
+
+def passed_quiz(store: Store, annotator: int) -> bool:
+    """Whether a person has done the quiz and got enough of it right. Without a quiz everyone has."""
+    found = progress(store, annotator)
+    return not found.in_quiz and found.quiz_right >= store.settings.quiz_pass * found.quiz_total
+
+
+def _lease(db: sqlite3.Connection, item: int, annotator: int, now: float, until: float) -> sqlite3.Row:
+    """Lease an item to a person; one they had before comes back as they left it, in the same order."""
+    record = Item.model_validate_json(db.execute("SELECT record FROM items WHERE id = ?", (item,)).fetchone()[0])
+    shown = list(range(len(record.responses)))
+    random.SystemRandom().shuffle(shown)
+    row: sqlite3.Row = db.execute(
+        "INSERT INTO leases (item, annotator, shown, opened, until, state) VALUES (?, ?, ?, ?, ?, 'live') "
+        "ON CONFLICT (item, annotator) DO UPDATE SET state = 'live', until = excluded.until, opened = excluded.opened RETURNING *",
+        (item, annotator, json.dumps(shown), now, until),
+    ).fetchone()
+    db.execute("UPDATE items SET taken = taken + 1 WHERE id = ?", (item,))
+    return row
+
+
+def _task(store: Store, row: sqlite3.Row) -> Task:
+    votes = store.read(
+        "SELECT answer FROM labels WHERE item = ? AND annotator = ? AND after_aid IS NULL", row["item"], row["annotator"]
+    )
+    return Task(
+        lease=row["id"],
+        item=store.item(row["item"]),
+        shown=tuple(json.loads(row["shown"])),
+        draft=row["draft"],
+        turns=tuple(Turn.model_validate(turn) for turn in json.loads(row["turns"])),
+        first_vote=read_answer(votes[0]["answer"]) if votes else None,
+    )
+
+
+def _ask_once_more(db: sqlite3.Connection, item: int, overlap: int) -> None:
+    """One vote more when an item has its votes and they disagree."""
+    wanted = db.execute("SELECT wanted FROM items WHERE id = ?", (item,)).fetchone()["wanted"]
+    if wanted != overlap or overlap < 2:
+        return
+    answers = [read_answer(row["answer"]) for row in db.execute("SELECT answer FROM labels WHERE item = ?", (item,))]
+    if len(answers) == wanted and disagree(answers):
+        db.execute("UPDATE items SET wanted = wanted + 1 WHERE id = ?", (item,))
+
+
+def disagree(answers: list[Answer]) -> bool:
+    """Whether votes point in different directions: other preferences, other orders, grades two apart or more."""
+    judged = [answer for answer in answers if not isinstance(answer, TooHard)]
+    if len({_sign(answer.preference) for answer in judged if isinstance(answer, Compared)}) > 1:
+        return True
+    orders = {tuple(frozenset(tier) for tier in answer.tiers) for answer in judged if isinstance(answer, Ranked)}
+    scores = [answer.score for answer in judged if isinstance(answer, Graded)]
+    return len(orders) > 1 or (bool(scores) and max(scores) - min(scores) > 1)
+
+
+def _sign(number: int) -> int:
+    return (number > 0) - (number < 0)

@@ -1,0 +1,256 @@
+"""Where a project's items and labels are kept: one SQLite file, written by one process, safe against a kill at any time.
+
+A label is acknowledged after its transaction is on the disk. That nobody labels an item twice is a constraint of the
+database, not a promise of the program.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from trimtab.errors import LabellingError
+from trimtab.labelling.records import ANSWER, Answer, Item, Label, LabelledItem
+from trimtab.labelling.schema import TABLES, VERSION
+from trimtab.labelling.settings import DATABASE, GUIDELINES, Settings, read_settings, write_settings
+
+FIRST_GUIDELINES = """# How to judge
+
+1. Read the whole prompt, then every answer.
+2. The better answer does what was asked, is true, and harms no one. Length and tone come after that.
+3. If you cannot judge, say so: that, too, tells us something.
+"""
+
+
+class Store:
+    """The database of one project. Any thread may use it; writes come one after the other."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._local = threading.local()
+        self._writing = threading.Lock()
+
+    @classmethod
+    def create(cls, folder: Path, settings: Settings, guidelines: str = FIRST_GUIDELINES) -> Store:
+        """Begin a project in a folder that has none."""
+        if (folder / DATABASE).exists():
+            raise LabellingError(f"{folder} is a labelling project already")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_settings(folder, settings)
+        (folder / GUIDELINES).write_text(guidelines)
+        store = cls(folder, settings)
+        store._connection().executescript(f"BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+        store.notice_guidelines()
+        return store
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """The project in a folder. Raises `LabellingError` when there is none, or one that is not understood."""
+        settings = read_settings(folder)
+        if not (folder / DATABASE).exists():
+            raise LabellingError(f"{folder} has settings but no {DATABASE}: its items and labels are missing")
+        store = cls(folder, settings)
+        try:
+            version = store.read("PRAGMA user_version")[0][0]
+        except sqlite3.DatabaseError as error:
+            raise LabellingError(f"{folder / DATABASE} is no database: {error}") from error
+        if version != VERSION:
+            raise LabellingError(f"{folder / DATABASE} has version {version}; this trimtab reads version {VERSION}")
+        store.notice_guidelines()
+        return store
+
+    # Transactions ---------------------------------------------------------------------------------------------------
+
+    def read(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """The rows of a query."""
+        return self._connection().execute(query, values).fetchall()
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all of it is on the disk when the block ends, or nothing of it if the block raises."""
+        db = self._connection()
+        with self._writing:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's own connection."""
+        if not hasattr(self._local, "db"):
+            db = sqlite3.connect(self.folder / DATABASE, timeout=30, isolation_level=None)
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            self._local.db = db
+        connection: sqlite3.Connection = self._local.db
+        return connection
+
+    # Guidelines -----------------------------------------------------------------------------------------------------
+
+    def notice_guidelines(self) -> None:
+        """Keep `guidelines.md` as a new version if it has changed."""
+        try:
+            text = (self.folder / GUIDELINES).read_text()
+        except OSError as error:
+            raise LabellingError(f"{self.folder / GUIDELINES} cannot be read: {error}") from error
+        if self.guidelines()[1] != text:
+            with self.write() as db:
+                db.execute("INSERT INTO guidelines (text, since) VALUES (?, ?)", (text, utc_now()))
+
+    def guidelines(self, version: int | None = None) -> tuple[int, str]:
+        """The newest guidelines, or those of a version: (version, text). (0, "") before there are any."""
+        if version is None:
+            rows = self.read("SELECT version, text FROM guidelines ORDER BY version DESC LIMIT 1")
+        else:
+            rows = self.read("SELECT version, text FROM guidelines WHERE version = ?", version)
+        return (rows[0]["version"], rows[0]["text"]) if rows else (0, "")
+
+    # Items and labels -----------------------------------------------------------------------------------------------
+
+    def add_items(self, items: Iterable[Item], *, priority: float = 0.0) -> int:
+        """Put items into the queue, in random order; returns how many were new. One that is there stays as it is."""
+        with self.write() as db:
+            return sum(self._add_item(db, item, priority) is not None for item in items)
+
+    def add_labels(self, labelled: Iterable[LabelledItem]) -> int:
+        """Take in labels given elsewhere, with their items; returns how many were new.
+
+        Annotators who are not known become so, without a link. A second label of a person for an item is left out.
+        """
+        added = 0
+        with self.write() as db:
+            for entry in labelled:
+                self._add_item(db, entry.item, 0.0)
+                item = db.execute("SELECT id FROM items WHERE key = ?", (entry.item.key,)).fetchone()[0]
+                for label in entry.labels:
+                    new = insert_label(db, item, _named(db, label.annotator), label)
+                    added += new
+                    db.execute("UPDATE items SET taken = taken + ? WHERE id = ?", (new, item))
+        return added
+
+    def _add_item(self, db: sqlite3.Connection, item: Item, priority: float) -> int | None:
+        everyone = item.gold is not None
+        place = random.Random(item.key).getrandbits(31)  # a shuffle that stays the same however items come in
+        return db.execute(
+            "INSERT INTO items (key, record, is_gold, is_quiz, priority, place, wanted) VALUES (?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (key) DO NOTHING RETURNING id",
+            (
+                item.key,
+                item.model_dump_json(),
+                everyone,
+                item.is_quiz,
+                priority,
+                place,
+                None if everyone else self.settings.overlap,
+            ),
+        ).fetchone()
+
+    def item(self, number: int) -> Item:
+        """The item of a row."""
+        return Item.model_validate_json(self.read("SELECT record FROM items WHERE id = ?", number)[0]["record"])
+
+    def labelled_items(self) -> Iterator[LabelledItem]:
+        """Every item with its labels, in the order in which they came in."""
+        rows = self._connection().execute(
+            "SELECT items.id, items.record, annotators.name, labels.answer, labels.after_aid, labels.shown, "
+            "labels.guidelines, labels.seconds, labels.at FROM items LEFT JOIN labels ON labels.item = items.id "
+            "LEFT JOIN annotators ON annotators.id = labels.annotator ORDER BY items.id, labels.id"
+        )
+        for _, group in groupby(rows, key=lambda row: row["id"]):
+            entries = list(group)
+            labels = tuple(_label(row) for row in entries if row["answer"] is not None)
+            yield LabelledItem(item=Item.model_validate_json(entries[0]["record"]), labels=labels)
+
+    def annotators(self) -> list[str]:
+        """Names of those who label, leads left out."""
+        return [row["name"] for row in self.read("SELECT name FROM annotators WHERE NOT is_lead ORDER BY id")]
+
+    def attributes(self) -> dict[str, dict[str, str]]:
+        """What annotators said of themselves. Only for aggregates over at least five people."""
+        found: dict[str, dict[str, str]] = {}
+        for row in self.read(
+            "SELECT annotators.name AS annotator, attributes.name, value FROM attributes "
+            "JOIN annotators ON annotators.id = attributes.annotator"
+        ):
+            found.setdefault(row["annotator"], {})[row["name"]] = row["value"]
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """How far the project is: items, those with enough votes, votes wanted and given, gold and quiz items."""
+        row = self.read(
+            "SELECT COUNT(*) FILTER (WHERE wanted IS NOT NULL) AS items, "
+            "COUNT(*) FILTER (WHERE wanted IS NOT NULL AND votes >= wanted) AS done, "
+            "COALESCE(SUM(wanted), 0) AS wanted, COALESCE(SUM(MIN(votes, wanted)), 0) AS given, "
+            "COUNT(*) FILTER (WHERE is_gold AND NOT is_quiz) AS gold, COUNT(*) FILTER (WHERE is_quiz) AS quiz "
+            "FROM (SELECT items.*, (SELECT COUNT(*) FROM labels WHERE item = items.id) AS votes FROM items)"
+        )[0]
+        labels = self.read("SELECT COUNT(*) AS n FROM labels")[0]["n"]
+        return {name: row[name] or 0 for name in row.keys()} | {"labels": labels}
+
+
+def insert_label(db: sqlite3.Connection, item: int, annotator: int, label: Label) -> bool:
+    """Insert a label unless there is one by this person for this item; whether it was inserted."""
+    inserted = db.execute(
+        "INSERT INTO labels (item, annotator, answer, after_aid, shown, guidelines, seconds, at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (item, annotator) DO NOTHING",
+        (
+            item,
+            annotator,
+            label.answer.model_dump_json(),
+            None if label.after_aid is None else label.after_aid.model_dump_json(),
+            json.dumps(label.order),
+            label.guidelines,
+            label.seconds,
+            label.at or utc_now(),
+        ),
+    )
+    return inserted.rowcount == 1
+
+
+def read_answer(text: str) -> Answer:
+    """An answer as the database keeps it."""
+    return ANSWER.validate_json(text)
+
+
+def utc_now() -> str:
+    """The time, in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _label(row: sqlite3.Row) -> Label:
+    return Label(
+        annotator=row["name"],
+        answer=read_answer(row["answer"]),
+        after_aid=None if row["after_aid"] is None else read_answer(row["after_aid"]),
+        order=tuple(json.loads(row["shown"])),
+        guidelines=row["guidelines"],
+        seconds=row["seconds"],
+        at=row["at"],
+    )
+
+
+def _named(db: sqlite3.Connection, name: str) -> int:
+    """The annotator of this name, who is added without a link if there is none."""
+    row = db.execute("SELECT id FROM annotators WHERE name = ?", (name,)).fetchone()
+    if row is not None:
+        return int(row["id"])
+    nothing = random.SystemRandom().randbytes(32)  # no secret has this hash
+    return int(
+        db.execute(
+            "INSERT INTO annotators (name, is_lead, token_hash) VALUES (?, 0, ?) RETURNING id", (name, nothing)
+        ).fetchone()["id"]
+    )

@@ -1,0 +1,1 @@
+"""The pages of a labelling project, served by one process to browsers."""

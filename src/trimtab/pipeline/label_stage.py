@@ -1,0 +1,116 @@
+"""The stage of human feedback: a policy writes, people compare in their browsers, the run goes on when enough have."""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+from typing import Any
+
+from trimtab.config import LabelStage
+from trimtab.data.formats import read_prompts
+from trimtab.errors import Interrupted
+from trimtab.generation.engine import Engine
+from trimtab.generation.text import complete
+from trimtab.labelling.exporting import write_comparisons
+from trimtab.labelling.records import Item, Kind, LabelledItem, Turn
+from trimtab.labelling.settings import DATABASE, Settings
+from trimtab.labelling.store import Store
+from trimtab.models.loading import load_policy
+from trimtab.pipeline.artifacts import COMPARISONS
+from trimtab.pipeline.context import Context
+from trimtab.pipeline.disk import replace_text
+from trimtab.pipeline.resolve import Inputs, hardware, source
+from trimtab.seeds import mix
+from trimtab.training.batches import permutation
+from trimtab.training.encoding import watching
+from trimtab.types import Completion, Prompt
+
+QUEUE = "queue.json"
+
+
+def run_label(config: LabelStage, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Have a policy's answers compared by people. Writes the comparisons; raises `Interrupted` until there are enough.
+
+    What was written is kept with the stage's state, so people go on with the same answers however often it is run.
+    """
+    items = _queue(config, inputs, context)
+    folder = (context.recipe.parent / config.project).resolve()
+    store = _project(folder, config, context)
+    store.add_items(items)
+    asked = {item.key for item in items}
+    labelled = [entry for entry in store.labelled_items() if entry.item.key in asked]
+    wanted = store.settings.overlap * len(items)
+    given = sum(min(len(entry.labels), store.settings.overlap) for entry in labelled)
+    context.progress("labels", given, wanted)
+    if given < config.enough * wanted:
+        raise Interrupted(_what_to_do(given, wanted, folder, store))
+    summary = write_comparisons(labelled, context.folder / COMPARISONS)
+    return {"items": len(items), "votes": given, "people": _count_people(labelled), "comparisons": summary}
+
+
+def _queue(config: LabelStage, inputs: Inputs, context: Context) -> list[Item]:
+    """What people are to compare: written once, then read again."""
+    kept = context.state / QUEUE
+    if kept.exists():
+        return [Item.model_validate(record) for record in json.loads(kept.read_text(encoding="utf-8"))]
+    watch = watching(context, "reading the prompts")
+    prompts = list(read_prompts(config.data, skip_bad=config.skip_bad, columns=config.columns, watch=watch))
+    drawn = permutation(len(prompts), context.seed)[: config.num_prompts]
+    groups = _write([prompts[i] for i in sorted(drawn)], config, inputs, context)
+    kind: Kind = "compare" if config.group_size == 2 else "rank"
+    items = [
+        Item(
+            kind=kind,
+            prompt=tuple(Turn(role=message.role, content=message.content) for message in group[0].prompt.messages),
+            responses=texts,
+            sources=(config.model,) * len(texts),
+        )
+        for group in groups
+        if len(texts := tuple(dict.fromkeys(completion.text for completion in group))) == config.group_size
+    ]
+    replace_text(kept, json.dumps([item.model_dump(mode="json") for item in items]))
+    return items
+
+
+def _write(prompts: list[Prompt], config: LabelStage, inputs: Inputs, context: Context) -> list[list[Completion]]:
+    """Answers to every prompt. Those to a prompt that are all alike cannot be compared and are left out later."""
+    device, dtype = hardware(context.runtime)
+    policy = load_policy(
+        source(inputs, config.model),
+        weights_dtype=dtype,
+        compute_dtype=dtype,
+        device=device,
+        allow_remote_code=config.allow_remote_code,
+    )
+    template = policy.template
+    groups = complete(
+        Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype),
+        template,
+        prompts,
+        group_size=config.group_size,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        seed=mix(context.seed, 1),
+        on_progress=lambda done, total: context.progress("writing answers", done, total),
+    )
+    del policy
+    gc.collect()  # a model holds itself in cycles, and people take their time
+    return groups
+
+
+def _project(folder: Path, config: LabelStage, context: Context) -> Store:
+    if (folder / DATABASE).exists():
+        return Store.open(folder)
+    return Store.create(folder, Settings(title=context.title or "Which answer is better?", overlap=config.overlap))
+
+
+def _what_to_do(given: int, wanted: int, folder: Path, store: Store) -> str:
+    invite = "" if store.annotators() else " --annotators ann,bo"
+    return (
+        f"waiting for people: {given:,} of {wanted:,} votes are in. Let them label with: trimtab label {folder}{invite}"
+    )
+
+
+def _count_people(labelled: list[LabelledItem]) -> int:
+    return len({label.annotator for entry in labelled for label in entry.labels})

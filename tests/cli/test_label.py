@@ -1,0 +1,104 @@
+"""`trimtab label`, and the stage of human feedback in a run: it waits for people and goes on with what they said."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.cli.world import CommandLine, write_tiny_recipe
+
+from trimtab.labelling.records import Compared, Label, LabelledItem
+from trimtab.labelling.store import Store
+
+WITH_PEOPLE = """\
+title: Ask people
+stages:
+  sft: {model: model, data: demonstrations.jsonl, batch_size: 4, learning_rate: 1e-3, max_steps: 1}
+  label: {model: sft, data: prompts.jsonl, project: desk, num_prompts: 5, max_new_tokens: 5, overlap: 2}
+  reward_model: {model: sft, data: label, prompts_per_step: 2}
+runtime: {threads: 1, precision: fp32}
+"""
+
+
+def write_pairs(path: Path, count: int = 3) -> Path:
+    rows = [{"prompt": f"question {n}", "chosen": "yes", "rejected": "no"} for n in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_project_is_made_and_links_are_printed_once(trimtab: CommandLine, tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs.jsonl")
+    made = trimtab("label", "desk", "--data", pairs, "--annotators", "ann, bo", "--title", "Ferries", "--no-serve")
+    assert made.code == 0
+    assert "3 new items" in made.out
+    assert "Ferries: 3 items, 0 of 6 votes" in made.out
+    links = dict(re.findall(r"^(\w+): http://127.0.0.1:8321/in/(\S{22})$", made.out, re.MULTILINE))
+    assert set(links) == {"lead", "ann", "bo"}
+    assert len(set(links.values())) == 3
+    again = trimtab("label", "desk", "--annotators", "cy", "--no-serve")
+    assert re.findall(r"^(\w+): http", again.out, re.MULTILINE) == ["cy"]
+    assert "Links given before still work: ann, bo" in again.out
+    renewed = trimtab("label", "desk", "--new-links", "--url", "https://label.example/", "--no-serve")
+    assert re.findall(r"^(\w+): https://label.example/in/", renewed.out, re.MULTILINE) == ["lead", "ann", "bo", "cy"]
+
+
+def test_errors_say_what_to_do(trimtab: CommandLine, tmp_path: Path) -> None:
+    absent = trimtab("label", "nowhere", "--no-serve")
+    assert absent.code == 1
+    assert "trimtab label nowhere --data comparisons.jsonl --annotators ann,bo" in absent.err
+    trimtab("label", "desk", "--annotators", "ann", "--no-serve")
+    unknown = trimtab("label", "desk", "--revoke", "zoe", "--no-serve")
+    assert (unknown.code, "there is no annotator 'zoe'; there are: ann" in unknown.err) == (1, True)
+    assert "the link has ended" in trimtab("label", "desk", "--revoke", "ann", "--no-serve").out
+
+
+def test_it_serves(tmp_path: Path) -> None:
+    """The real process: a link works, another does not, and Ctrl+C ends it in peace."""
+    command = [sys.executable, "-m", "trimtab", "label", str(tmp_path / "desk"), "--port", "0", "--annotators", "ann"]
+    server = subprocess.Popen(
+        [*command, "--data", str(write_pairs(tmp_path / "pairs.jsonl"))], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        lines = iter(server.stdout.readline, "")
+        link = next(line.split(" ", 1)[1].strip() for line in lines if line.startswith("ann: "))
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        assert "Which answer is better?" in opener.open(link, timeout=30).read().decode()
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            opener.open(link[:-1], timeout=30)
+    finally:
+        server.terminate()
+    assert server.wait(timeout=30) in (0, -15)
+
+
+def test_a_run_waits_for_people_and_goes_on_with_what_they_said(trimtab: CommandLine, tmp_path: Path) -> None:
+    write_tiny_recipe(tmp_path)
+    rows = [{"prompt": f"question {n}"} for n in range(8)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tmp_path / "people.yaml"
+    recipe.write_text(WITH_PEOPLE)
+
+    waiting = trimtab("run", recipe)
+    assert waiting.code == 130
+    assert re.search(r"label: waiting for people: 0 of 10 votes are in\. .*trimtab label \S*desk --annotators", waiting.err)
+    store = Store.open(tmp_path / "desk")
+    entries = list(store.labelled_items())
+    assert len(entries) == 5
+    assert all(entry.item.responses[0] != entry.item.responses[1] for entry in entries)
+
+    vote = {name: Label(annotator=name, answer=Compared(preference=1)) for name in ("ann", "bo")}
+    store.add_labels(LabelledItem(item=entry.item, labels=(vote["ann"],)) for entry in entries)
+    assert "5 of 10 votes" in trimtab("run", recipe).err
+    assert len(list(Store.open(tmp_path / "desk").labelled_items())) == 5  # the same queue, not another one
+    store.add_labels(LabelledItem(item=entry.item, labels=(vote["bo"],)) for entry in entries)
+    done = trimtab("run", recipe)
+    assert done.code == 0
+    (comparisons,) = tmp_path.glob("runs/people/label-*/comparisons.jsonl")
+    assert len(comparisons.read_text().splitlines()) == 5
+    assert list(tmp_path.glob("runs/people/reward_model-*/artifact.json"))

@@ -1,0 +1,261 @@
+"""Who gets what, when: overlap, leases, known answers, the quiz, and that no label is lost, doubled or moved."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.labelling.world import gold_pair, grade, graded, number_of, pair, project, quiz_pair
+
+from trimtab.errors import LabellingError
+from trimtab.labelling.assignment import (
+    Task,
+    add_turns,
+    disagree,
+    keep_draft,
+    next_task,
+    progress,
+    record,
+    record_second,
+    task_of,
+)
+from trimtab.labelling.records import Answer, Compared, Item, Ranked, TooHard, Turn
+from trimtab.labelling.store import Store
+
+NOON = 1_000_000.0
+MINUTE = 60.0
+FIRST = Compared(preference=1)
+SECOND = Compared(preference=-1)
+
+
+def label(store: Store, name: str, answer: Answer = FIRST, now: float = NOON) -> Task | None:
+    """Have someone label what comes next for them."""
+    person = number_of(store, name)
+    task = next_task(store, person, now=now)
+    if task is not None:
+        assert record(store, task.lease, person, answer, now=now + 5)
+    return task
+
+
+def votes(store: Store) -> Counter[str]:
+    return Counter({entry.item.key: len(entry.labels) for entry in store.labelled_items()})
+
+
+def test_every_item_gets_its_votes_from_different_people(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(n) for n in range(5)], ("ann", "bo", "cy"), overlap=2)
+    while any([label(store, name) for name in ("ann", "bo", "cy")]):
+        pass
+    assert set(votes(store).values()) == {2}
+    for entry in store.labelled_items():
+        assert len({label.annotator for label in entry.labels}) == 2
+
+
+def test_items_that_were_begun_are_finished_first(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(n) for n in range(10)], overlap=2)
+    begun = {label(store, "ann").item.key for _ in range(3)}
+    assert {label(store, "bo").item.key for _ in range(3)} == begun
+
+
+def test_a_task_that_is_open_comes_again_in_the_same_order(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(n) for n in range(10)])
+    ann = number_of(store, "ann")
+    first = next_task(store, ann, now=NOON)
+    assert next_task(store, ann, now=NOON + MINUTE) == first
+
+
+def test_both_orders_are_shown(tmp_path: Path) -> None:
+    """Of 64 shuffles of two at least one is of either kind, but for one time in 2^63."""
+    store = project(tmp_path, [pair(n) for n in range(64)])
+    assert {label(store, "ann").shown for _ in range(64)} == {(0, 1), (1, 0)}
+
+
+def test_an_item_is_kept_for_who_opened_it_and_no_longer_than_its_lease(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(1)], overlap=1, lease_minutes=30)
+    ann, bo = number_of(store, "ann"), number_of(store, "bo")
+    assert next_task(store, ann, now=NOON) is not None
+    assert next_task(store, bo, now=NOON + 29 * MINUTE) is None
+    assert next_task(store, bo, now=NOON + 31 * MINUTE) is not None
+
+
+def test_an_answer_after_the_lease_is_taken_and_counts(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(1), pair(2)], overlap=1)
+    ann, bo = number_of(store, "ann"), number_of(store, "bo")
+    late = next_task(store, ann, now=NOON)
+    assert late is not None
+    while (task := next_task(store, bo, now=NOON + 60 * MINUTE)) is not None and task.item != late.item:
+        record(store, task.lease, bo, FIRST, now=NOON + 60 * MINUTE)
+    assert record(store, late.lease, ann, SECOND, now=NOON + 61 * MINUTE)
+    assert (
+        store.read("SELECT taken FROM items WHERE key = ?", late.item.key)[0]["taken"] == 2
+    )  # bo's lease, ann's label
+
+
+def test_the_same_form_sent_twice_is_one_label_and_the_first_stays(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(1)])
+    ann = number_of(store, "ann")
+    task = next_task(store, ann, now=NOON)
+    assert record(store, task.lease, ann, FIRST, now=NOON)
+    assert not record(store, task.lease, ann, SECOND, now=NOON)
+    (entry,) = store.labelled_items()
+    assert [label.answer for label in entry.labels] == [FIRST]
+
+
+def test_a_task_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(1)])
+    task = next_task(store, number_of(store, "ann"), now=NOON)
+    for attempt in (
+        lambda bo: record(store, task.lease, bo, FIRST, now=NOON),
+        lambda bo: record_second(store, task.lease, bo, FIRST),
+        lambda bo: task_of(store, task.lease, bo),
+    ):
+        with pytest.raises(LabellingError, match="not given to you"):
+            attempt(number_of(store, "bo"))
+    keep_draft(store, task.lease, number_of(store, "bo"), "mine")
+    assert task_of(store, task.lease, number_of(store, "ann")).draft == ""
+    assert not add_turns(store, task.lease, number_of(store, "bo"), (Turn(role="user", content="x"),), after=0)
+
+
+def test_an_answer_to_another_kind_is_refused(tmp_path: Path) -> None:
+    store = project(tmp_path, [graded(1)])
+    ann = number_of(store, "ann")
+    task = next_task(store, ann, now=NOON)
+    with pytest.raises(LabellingError, match="kind compare to an item of kind grade"):
+        record(store, task.lease, ann, FIRST, now=NOON)
+    assert record(store, task.lease, ann, TooHard(), now=NOON)
+
+
+def test_votes_that_disagree_ask_for_one_more_and_no_second_one_more(tmp_path: Path) -> None:
+    names = ("ann", "bo", "cy", "di")
+    store = project(tmp_path, [pair(1)], names, overlap=2)
+    for name, answer in zip(names, (FIRST, SECOND, FIRST, SECOND), strict=True):
+        label(store, name, answer)
+    assert list(votes(store).values()) == [3]
+    calm = project(tmp_path / "calm", [pair(1)], names, overlap=2)
+    for name in names:
+        label(calm, name)
+    assert list(votes(calm).values()) == [2]
+    off = project(tmp_path / "off", [pair(1)], names, overlap=2, extra_vote=False)
+    for name, answer in zip(names, (FIRST, SECOND, FIRST, SECOND), strict=True):
+        label(off, name, answer)
+    assert list(votes(off).values()) == [2]
+
+
+def test_what_counts_as_disagreement() -> None:
+    assert not disagree([Compared(preference=1), Compared(preference=2)])
+    assert disagree([Compared(preference=1), Compared(preference=0)])
+    assert not disagree([Compared(preference=1), TooHard()])
+    assert not disagree([grade(3), grade(4)])
+    assert disagree([grade(3), grade(5)])
+    assert not disagree([Ranked(tiers=((0, 1), (2,))), Ranked(tiers=((1, 0), (2,)))])
+    assert disagree([Ranked(tiers=((0,), (1,))), Ranked(tiers=((1,), (0,)))])
+
+
+def test_known_answers_come_in_their_share_to_everyone(tmp_path: Path) -> None:
+    """A share of a fifth: of 50 items 10 are gold, for each of both."""
+    items = [pair(n) for n in range(100)] + [gold_pair(1000 + n) for n in range(20)]
+    store = project(tmp_path, items, gold_share=0.2, overlap=2)
+    for name in ("ann", "bo"):
+        seen = [label(store, name).item for _ in range(50)]
+        assert sum(item.gold is not None for item in seen) == 10
+
+
+def test_the_quiz_comes_first_and_must_be_passed(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(1), quiz_pair(2), quiz_pair(3)], quiz_pass=0.7)
+    ann, bo = number_of(store, "ann"), number_of(store, "bo")
+    assert progress(store, ann).in_quiz
+    assert all(label(store, "ann", FIRST).item.is_quiz for _ in range(2))
+    assert (progress(store, ann).quiz_right, progress(store, ann).labelled) == (2, 0)
+    assert not label(store, "ann").item.is_quiz
+    assert label(store, "bo", FIRST).item.is_quiz
+    assert label(store, "bo", SECOND).item.is_quiz
+    assert progress(store, bo).quiz_right == 1  # of 2, and 0.7 are asked for
+    assert next_task(store, bo, now=NOON) is None
+
+
+def test_the_second_vote_stands_beside_the_first(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(1)])
+    ann = number_of(store, "ann")
+    task = next_task(store, ann, now=NOON)
+    assert not record_second(store, task.lease, ann, SECOND)  # there is no first one yet
+    record(store, task.lease, ann, FIRST, now=NOON)
+    assert record_second(store, task.lease, ann, SECOND)
+    assert not record_second(store, task.lease, ann, FIRST)
+    (entry,) = store.labelled_items()
+    assert (entry.labels[0].answer, entry.labels[0].after_aid, entry.labels[0].final) == (FIRST, SECOND, SECOND)
+
+
+def test_a_label_says_under_which_guidelines_and_how_long(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(1), pair(2)])
+    label(store, "ann")
+    (tmp_path / "guidelines.md").write_text("# New rules\n")
+    again = Store.open(tmp_path)
+    label(again, "ann")
+    labels = [label for entry in again.labelled_items() for label in entry.labels]
+    assert sorted(label.guidelines for label in labels) == [1, 2]
+    assert [label.seconds for label in labels] == [5.0, 5.0]
+    assert again.guidelines(1)[1] != again.guidelines()[1] == "# New rules\n"
+
+
+def test_a_dialogue_grows_by_what_follows_what_is_there(tmp_path: Path) -> None:
+    store = project(tmp_path, [Item(kind="red_team")])
+    ann = number_of(store, "ann")
+    task = next_task(store, ann, now=NOON)
+    said = (Turn(role="user", content="a"), Turn(role="assistant", content="b"))
+    assert add_turns(store, task.lease, ann, said, after=0)
+    assert not add_turns(store, task.lease, ann, said, after=0)  # sent twice
+    assert task_of(store, task.lease, ann).turns == said
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from("open take late".split()), st.booleans()), max_size=40),
+    st.integers(1, 3),
+)
+def test_whatever_people_do_counts_stay_true(
+    tmp_path_factory: pytest.TempPathFactory, acts: list, overlap: int
+) -> None:
+    """After any sequence of opening, answering and coming too late, `taken` is labels plus live leases."""
+    names = ("ann", "bo", "cy", "di")
+    store = project(tmp_path_factory.mktemp("p"), [pair(n) for n in range(4)], names, overlap=overlap)
+    now, open_tasks = NOON, {}
+    for who, act, first in acts:
+        person = number_of(store, names[who])
+        now += 40 * MINUTE if act == "late" else 1.0
+        if act == "open" or person not in open_tasks:
+            task = next_task(store, person, now=now)
+            if task is not None:
+                open_tasks[person] = task
+        else:
+            task = open_tasks.pop(person)
+            record(store, task.lease, person, FIRST if first else SECOND, now=now)
+    for row in store.read(
+        "SELECT taken, (SELECT COUNT(*) FROM labels WHERE item = items.id) AS labels, "
+        "(SELECT COUNT(*) FROM leases WHERE item = items.id AND state = 'live') AS live FROM items"
+    ):
+        assert row["taken"] == row["labels"] + row["live"]
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    """Eight people in eight threads on thirty items: each gets its three votes, and nobody errs."""
+    names = tuple("abcdefgh")
+    store = project(tmp_path, [pair(n) for n in range(30)], names, overlap=3, extra_vote=False)
+    wrong: list[BaseException] = []
+
+    def work(name: str) -> None:
+        try:
+            while label(store, name) is not None:
+                pass
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert set(votes(store).values()) == {3}

@@ -1,0 +1,211 @@
+"""The pages: every kind of task from the page to the label, and back to the page when something is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.labelling.browser import Browser, Page, open_project
+from tests.labelling.world import graded, pair, question, quiz_pair
+
+from trimtab.labelling.records import Answer, Item, Label, TooHard
+from trimtab.labelling.store import Store
+
+
+def labels(store: Store) -> list[Label]:
+    return [label for entry in store.labelled_items() for label in entry.labels]
+
+
+def only_answer(store: Store) -> Answer:
+    (label,) = labels(store)
+    return label.answer
+
+
+def ann_on(folder: Path, item: Item, **more: Any) -> tuple[Store, Browser]:
+    store, app, secrets = open_project(folder, [item], **more)
+    return store, Browser(app, secrets["ann"])
+
+
+@pytest.mark.parametrize(("choice", "of_shown_first"), [("2", 2), ("1", 1), ("0", 0), ("-1", -1), ("-2", -2)])
+def test_a_comparison_is_stored_in_the_order_of_the_item(tmp_path: Path, choice: str, of_shown_first: int) -> None:
+    """Whatever the shuffle: what is said of the response on the left is said of response `order[0]`."""
+    store, ann = ann_on(tmp_path, pair(1))
+    ann.send(preference=choice, reason="because")
+    (label,) = labels(store)
+    sign = 1 if label.order[0] == 0 else -1
+    assert (label.answer.preference, label.answer.both_bad, label.answer.reason) == (
+        sign * of_shown_first,
+        False,
+        "because",
+    )
+
+
+def test_responses_are_shown_in_the_stored_order(tmp_path: Path) -> None:
+    store, ann = ann_on(tmp_path, pair(1))
+    shown = ann.page().text
+    ann.send(preference="0")
+    (label,) = labels(store)
+    assert (shown.index("first") < shown.index("second")) == (label.order == (0, 1))
+
+
+def test_both_can_be_bad(tmp_path: Path) -> None:
+    store, ann = ann_on(tmp_path, pair(1))
+    ann.send(preference="bad")
+    assert (only_answer(store).preference, only_answer(store).both_bad) == (0, True)
+
+
+def test_a_ranking_with_a_tie(tmp_path: Path) -> None:
+    store, ann = ann_on(tmp_path, Item(kind="rank", prompt=question("q"), responses=("a", "b", "c")))
+    ann.send(rank_0="2", rank_1="1", rank_2="2")
+    (label,) = labels(store)
+    left, middle, right = label.order
+    assert label.answer.tiers == ((middle,), (left, right))
+
+
+def test_a_grade_with_flags(tmp_path: Path) -> None:
+    store, ann = ann_on(tmp_path, graded(1))
+    ann.send(score="3", flags=["invented", "harmful"])
+    assert (only_answer(store).score, only_answer(store).flags) == (3, ("invented", "harmful"))
+
+
+def test_a_demonstration_and_its_draft(tmp_path: Path) -> None:
+    store, ann = ann_on(tmp_path, Item(kind="demonstrate", prompt=question("q")))
+    assert ann.send("/draft", text="half a sent").status_code == 204
+    assert "half a sent" in ann.page().text
+    ann.send(text=" two\r\nlines ")
+    assert only_answer(store).text == "two\nlines"
+
+
+def test_an_edit_begins_with_the_response(tmp_path: Path) -> None:
+    store, ann = ann_on(tmp_path, Item(kind="edit", prompt=question("q"), responses=("speling",)))
+    assert "speling" in ann.page().text
+    ann.send(text="spelling")
+    assert only_answer(store).text == "spelling"
+
+
+def test_a_red_team_dialogue(tmp_path: Path) -> None:
+    store, ann = ann_on(tmp_path, Item(kind="red_team"), model=lambda turns: f"reply {len(turns)}")
+    assert "write to the model first" in ann.send(severity="2").text
+    page = ann.page()
+    ann.send("/turn", page, message="do harm", turns="0")
+    ann.send("/turn", page, message="do harm", turns="0")  # a double click
+    shown = ann.page().text
+    assert shown.count("do harm") == shown.count("reply 1") == 1
+    assert "how bad" in ann.send().text
+    ann.send(severity="4")
+    answer = only_answer(store)
+    assert (answer.severity, [turn.content for turn in answer.turns]) == (4, ["do harm", "reply 1"])
+
+
+def test_without_a_model_the_dialogue_says_so(tmp_path: Path) -> None:
+    _, ann = ann_on(tmp_path, Item(kind="red_team"))
+    assert "the lead starts it with --model" in ann.send("/turn", message="x", turns="0").text
+
+
+def test_what_cannot_be_judged_is_an_answer(tmp_path: Path) -> None:
+    store, ann = ann_on(tmp_path, pair(1))
+    ann.send(too_hard="1", reason="law")
+    assert only_answer(store) == TooHard(reason="law")
+
+
+@pytest.mark.parametrize(
+    ("item", "fields", "words"),
+    [
+        (pair(1), {"reason": "kept"}, "say which answer is better"),
+        (pair(1), {"preference": "7"}, "could not be read"),
+        (pair(1), {"preference": "x"}, "could not be read"),
+        (graded(1), {}, "give a grade"),
+        (graded(1), {"score": "3", "flags": "blue"}, "could not be read"),
+        (Item(kind="demonstrate", prompt=question("q")), {"text": "  "}, "write an answer"),
+        (Item(kind="rank", prompt=question("q"), responses=("a", "b")), {"rank_0": "1"}, "could not be read"),
+    ],
+)
+def test_a_form_that_lacks_something_comes_back_with_what_was_filled_in(
+    tmp_path: Path, item: Item, fields: dict[str, str], words: str
+) -> None:
+    store, ann = ann_on(tmp_path, item)
+    answer = ann.send(**fields)
+    assert answer.status_code == 400
+    assert words in answer.text
+    assert fields.get("reason", "") in answer.text
+    assert labels(store) == []
+
+
+def test_the_quiz_says_what_would_have_been_right(tmp_path: Path) -> None:
+    """The first response is better; the letter it is shown under depends on the shuffle."""
+    _, ann = ann_on(tmp_path, quiz_pair(1, preference=1))
+    page = ann.page()
+    left_is_first = page.text.index("first") < page.text.index("second")
+    told = ann.send(page=page, preference="-1" if left_is_first else "1").text
+    assert "Not quite" in told
+    assert f"The expected answer: {'A' if left_is_first else 'B'} is better" in told
+    assert "The first is right." in told
+
+
+def test_the_second_vote_after_the_critiques(tmp_path: Path) -> None:
+    store, ann = ann_on(tmp_path, pair(1, critiques=("of first", "of second")), show_critiques=True)
+    assert "of first" not in ann.page().text
+    second = Page(ann.send(preference="1").text)
+    assert "of first" in second.text
+    assert [a for a in second.named("input") if a.get("value") == "1" and a.get("name") == "preference"][0].keys() >= {
+        "checked"
+    }
+    ann.send("/second", second, preference="-1")
+    (label,) = labels(store)
+    assert label.answer.preference == -label.after_aid.preference != 0
+
+
+def test_critiques_are_not_shown_where_the_project_does_not_say_so(tmp_path: Path) -> None:
+    _, ann = ann_on(tmp_path, pair(1, critiques=("of first", "of second")))
+    lease = ann.page().hidden("lease")
+    assert "of first" not in ann.send(preference="1").text
+    assert "of first" not in ann.client.get(f"/second/{lease}").text
+
+
+def test_double_clicks_stale_tabs_and_the_back_button_make_one_label(tmp_path: Path) -> None:
+    store, app, secrets = open_project(tmp_path, [pair(1), pair(2)])
+    ann, other_tab = Browser(app, secrets["ann"]), Browser(app, secrets["ann"])
+    page, stale = ann.page(), other_tab.page()
+    assert page.hidden("lease") == stale.hidden("lease")
+    ann.send(page=page, preference="2")
+    ann.send(page=page, preference="-2")  # the same form again
+    other_tab.send(page=stale, preference="-2")
+    (label,) = labels(store)
+    assert abs(label.answer.preference) == 2
+    assert (label.answer.preference > 0) == (label.order[0] == 0)
+
+
+def test_model_names_and_other_votes_are_on_no_page(tmp_path: Path) -> None:
+    item = pair(1, sources=("secret-model-a", "secret-model-b"))
+    _, app, secrets = open_project(tmp_path, [item], overlap=2)
+    Browser(app, secrets["bo"]).send(preference="2", reason="the reason of bo")
+    ann = Browser(app, secrets["ann"])
+    for path in ("/", "/me", "/guidelines", "/second/1", "/quiz/1", "/dashboard", "/dashboard.json"):
+        seen = ann.client.get(path).text
+        assert "secret-model" not in seen
+        assert "the reason of bo" not in seen
+    assert ann.client.get("/dashboard").status_code == ann.client.get("/dashboard.json").status_code == 403
+
+
+def test_the_lead_sees_how_far_it_is(tmp_path: Path) -> None:
+    _, app, secrets = open_project(tmp_path, [pair(1), pair(2)], overlap=1)
+    Browser(app, secrets["ann"]).send(preference="0")
+    lead = Browser(app, secrets["lead"])
+    assert lead.client.get("/dashboard.json").json()["counts"]["given"] == 1
+    assert "How far it is" in lead.page().text
+
+
+def test_attributes_are_ones_own_and_only_the_offered_choices(tmp_path: Path) -> None:
+    offered = ({"name": "age", "choices": ("under 40", "40 or more")},)
+    store, app, secrets = open_project(tmp_path, [pair(1)], attributes=offered)
+    ann = Browser(app, secrets["ann"])
+    ann.send("/me", ann.page("/me"), attribute_0="under 40")
+    assert store.attributes() == {"ann": {"age": "under 40"}}
+    ann.send("/me", ann.page("/me"), attribute_0="<b>")
+    assert store.attributes() == {}
+
+
+def test_when_nothing_is_left(tmp_path: Path) -> None:
+    _, ann = ann_on(tmp_path, pair(1))
+    assert "Nothing is left for you" in ann.send(preference="0").text

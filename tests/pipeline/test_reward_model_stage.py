@@ -1,0 +1,107 @@
+"""The stage of the reward model on rankings and grades: from a recipe and a file to an artifact that scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.training.world import tiny_policy
+
+from trimtab.config import load_recipe
+from trimtab.config.load import Recipe
+from trimtab.errors import DataError, RecipeError
+from trimtab.models.loading import load_reward_model
+from trimtab.models.rows import TokenRow
+from trimtab.pipeline.artifacts import read_artifact
+from trimtab.pipeline.data_checks import check_data
+from trimtab.pipeline.runner import run
+from trimtab.pipeline.training_stages import run_reward_model
+from trimtab.training.grades import SCALE_FILE
+
+TEXTS = ["Approved.", "Missing receipt.", "Refused."]
+PAIR = {"prompt": "question 0", "chosen": "Approved.", "rejected": "Refused."}
+
+
+def ranked(number: int) -> dict[str, Any]:
+    return {"prompt": f"question {number}", "responses": TEXTS, "ranking": [0, [1, 2]], "annotator": "ann"}
+
+
+def graded(number: int) -> dict[str, Any]:
+    return {"prompt": f"question {number}", "responses": [TEXTS[number % 3]], "scores": [7 - 3 * (number % 3)]}
+
+
+def recipe(folder: Path, settings: str, rows: list[dict[str, Any]]) -> Recipe:
+    """One reward model under an adapter, on these rows."""
+    tiny_policy().save(folder / "model")
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stage = f"reward_model: {{model: model, data: rows.jsonl, prompts_per_step: 4, {settings}}}"
+    path = folder / "recipe.yaml"
+    path.write_text(f"stages:\n  {stage}\nruntime: {{threads: 1, precision: fp32}}\n")
+    return load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows", "summary"),
+    [
+        ("ranking_loss: plackett_luce", [ranked(n) for n in range(6)], {"ranked_responses": 18, "prompts": 6}),
+        ("grade_loss: ordinal", [graded(n) for n in range(6)], {"grades": 6, "prompts": 6}),
+        (
+            "grade_loss: ordinal, adapter: null, normalize: false",
+            [graded(n) for n in range(6)],
+            {"grades": 6, "prompts": 6},
+        ),
+    ],
+)
+def test_an_artifact_scores_whatever_it_learnt_from(
+    tmp_path: Path, settings: str, rows: list[dict[str, Any]], summary: dict[str, int]
+) -> None:
+    (finished,) = run(
+        recipe(tmp_path, settings, rows), tmp_path / "store", functions={"reward_model": run_reward_model}
+    )
+    folder = finished.artifact.path
+    assert read_artifact(folder).record.summary == summary
+    model = load_reward_model(folder)
+    (scores,) = model.score_rows([TokenRow((5, 6), ((7, 8), (9,)))], pad_id=0, max_tokens=100)
+    assert scores.isfinite().all()
+    assert scores[0] != scores[1]
+    if "grades" in summary:
+        scale = json.loads((folder / SCALE_FILE).read_text())
+        assert scale["grades"] == [1, 4, 7]
+        assert scale["thresholds"] == sorted(scale["thresholds"])
+        assert scale["steepness"] > 0
+    else:
+        assert not (folder / SCALE_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "row", "expected"),
+    [
+        ("ranking_loss: plackett_luce", PAIR, r"preference rows \(comparisons\), not rankings"),
+        ("grade_loss: ordinal", ranked(0), r"rankings rows \(rankings\), not grades"),
+        ("num_epochs: 1", graded(0), r"grades rows \(grades\), and no annotator graded two .*grade_loss: ordinal"),
+    ],
+)
+def test_data_of_another_kind_is_told_before_the_run(
+    tmp_path: Path, settings: str, row: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(DataError, match=f"^reward_model: .*{expected}"):
+        check_data(recipe(tmp_path, settings, [row]), ["reward_model"])
+
+
+def test_single_grades_are_data_to_the_loss_that_can_learn_from_them(tmp_path: Path) -> None:
+    check_data(recipe(tmp_path, "grade_loss: ordinal", [graded(0), graded(1)]), ["reward_model"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("ranking_loss: plackett_luce, grade_loss: ordinal", "ranking_loss or grade_loss must be pairs"),
+        ("grade_loss: ordinal, centering: 0.1", "centering is for pairs, but grade_loss is ordinal"),
+        ("ranking_loss: plackettluce", "input should be 'pairs' or 'plackett_luce', not 'plackettluce'"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told(tmp_path: Path, settings: str, expected: str) -> None:
+    with pytest.raises(RecipeError, match=expected):
+        recipe(tmp_path, settings, [PAIR])
