@@ -73,6 +73,8 @@ def test_the_whole_project_goes_into_another(trimtab: CommandLine, store: Store,
     assert list(other.labelled_items()) == list(store.labelled_items())
     ended = trimtab("labels", "import", "other", "labels.jsonl")
     assert "left out, a second answer by the same annotator: 4" in ended.out
+    ended = trimtab("labels", "import", "other", "labels.jsonl", "--json")
+    assert json.loads(ended.out)["left_out"] == {"a second answer by the same annotator": 4}
 
 
 def test_comparisons_for_training(trimtab: CommandLine, store: Store) -> None:

@@ -31,7 +31,7 @@ def test_every_setting_is_found_by_its_full_name_and_has_a_meaning() -> None:
 
 
 def test_kinds_and_the_top_level() -> None:
-    assert list(kinds()) == ["sft", "reward_model", "dpo", "ppo", "grpo", "evaluation", "report"]
+    assert list(kinds()) == ["sft", "label", "reward_model", "dpo", "ppo", "grpo", "evaluation", "report"]
     assert kinds()["ppo"].startswith("Reinforcement learning by PPO")
     assert [setting.name for setting in top_level()] == ["title", "seed", "stages", "runtime"]
 
@@ -92,7 +92,7 @@ def test_settings_inside_a_setting() -> None:
 
 
 def test_a_bare_name_finds_every_stage_that_has_it() -> None:
-    training = ["sft", "reward_model", "dpo", "ppo", "grpo"]
+    training = ["sft", "label", "reward_model", "dpo", "ppo", "grpo"]
     assert [one.name for one in find("kl_target")] == ["ppo.kl_target"]
     assert [one.name for one in find("kl_coef")] == ["ppo.kl_coef", "grpo.kl_coef"]
     assert [one.name for one in find("num_epochs")] == [f"{kind}.num_epochs" for kind in training]
@@ -121,7 +121,7 @@ def test_what_the_pipeline_makes_of_a_setting_is_said() -> None:
         ("ppo.klcoef", "did you mean ppo.kl_coef?"),
         ("adaptr.rank", "did you mean adapter.rank?"),
         ("poo", "did you mean ppo?"),
-        ("#", "there are: sft, reward_model, dpo, ppo, grpo, evaluation, report, runtime"),
+        ("#", "there are: sft, label, reward_model, dpo, ppo, grpo, evaluation, report, runtime"),
         ("", "there are: sft"),
         ("ppo.", "did you mean"),
     ],

@@ -16,7 +16,7 @@ from trimtab.training.reward_model import train_reward_model
 from trimtab.training.sft import train_sft
 from trimtab.training.step import OptimizerSettings
 
-NOT_SETTINGS = {"policy", "model", "reference", "rows", "settings", "run", "pad_id", "seed"}
+NOT_SETTINGS = {"policy", "model", "reference", "rows", "settings", "run", "pad_id", "seed", "passes"}
 
 
 @pytest.mark.parametrize("kind", ["sft", "reward_model", "dpo", "ppo", "grpo"])

@@ -48,7 +48,7 @@ def empty(folder: Path) -> Store:
 # labels.jsonl ---------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(labelled_items(), min_size=1, max_size=4, unique_by=lambda one: one.item.key))
 def test_what_is_written_is_read_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, entries: Any) -> None:
     path = tmp_path_factory.mktemp("labels") / "labels.jsonl"
@@ -521,7 +521,7 @@ def test_label_studio_skips_and_whom_it_names(tmp_path: Path) -> None:
     source = open_source(path)
     (one,) = source
     assert [label.annotator for label in one.labels] == ["4", "bo", "unknown"]
-    assert source.left_out == {"skipped in Label Studio": 1, "no answer to an item of kind compare": 1}
+    assert source.left_out == {"skipped in Label Studio": 1, "no whole answer to an item of kind compare": 1}
 
 
 @pytest.mark.parametrize(
@@ -536,7 +536,10 @@ def test_label_studio_skips_and_whom_it_names(tmp_path: Path) -> None:
             task(LIST, result("ranker", {"ranker": {"rank": ["mdn", "new"]}})),
             "'new' names none of the responses mdn, wiki",
         ),
-        (task(LIST, result("ranker", {"ranker": {"rank": ["mdn"]}})), "tiers must hold each of the 3 responses once"),
+        (
+            task(LIST, result("ranker", {"ranker": {"rank": ["mdn", "wiki", "mdn"]}})),
+            "tiers must hold each of the 3 responses once",
+        ),
         (task({"prompt": "p", "response": "a"}, result("rating", {"rating": 9})), "score: input should be less than"),
         ({"data": PAIR, "annotations": [{"completed_by": 1}]}, "annotation 1 must be an object with a list result"),
     ],
@@ -549,6 +552,19 @@ def test_label_studio_rows_that_cannot_be_read(tmp_path: Path, row: dict[str, An
     assert expected in message
 
 
+def test_a_ranking_that_was_not_finished_is_no_answer(tmp_path: Path) -> None:
+    done, begun, untouched = {"1": ["mdn"], "2": ["wiki"], "3": ["blog"]}, {"1": ["mdn"], "_": ["wiki"]}, {"1": []}
+    row = task(LIST, result("ranker", {"ranker": done}))
+    row["annotations"] += [
+        {"completed_by": 5 + n, "result": [result("ranker", {"ranker": ranker})]}
+        for n, ranker in enumerate([begun, untouched])
+    ]
+    source = open_source(lines(tmp_path / "tasks.jsonl", [row]))
+    (one,) = source
+    assert [label.answer for label in one.labels] == [Ranked(tiers=((0,), (1,), (2,)))]
+    assert source.left_out == {"no whole answer to an item of kind rank": 2}
+
+
 def test_rows_nobody_answered_become_items_by_their_number_of_responses(tmp_path: Path) -> None:
     many = {"prompt": "p", "response_1": "a", "response_2": "b", "response_3": "c"}
     rows = [{"data": data} for data in ({"prompt": "p"}, {"prompt": "q", "response": "a"}, PAIR, many)]
@@ -558,3 +574,59 @@ def test_rows_nobody_answered_become_items_by_their_number_of_responses(tmp_path
     columns = {"prompt": "topic", "response_1": "left", "response_2": "right"}
     (one,) = open_source(renamed, columns=columns)
     assert (one.item.kind, one.item.responses) == ("compare", ("a", "b"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+WHOLE = {
+    "jsonl": labelled(annotators=("ann", "bo")),
+    "label-studio": task(
+        PAIR | {"messages": [{"role": "user", "content": "p"}]},
+        result("choices", {"choices": ["text1"]}),
+        result("rating", {"rating": 3}),
+        result("textarea", {"text": ["x"]}),
+        result("ranker", {"ranker": {"1": ["text1"]}}),
+    ),
+    "argilla": {
+        "id": "r1",
+        "fields": {"prompt": "p", "response_1": "a", "response_2": "b"},
+        "responses": {
+            "order": [{"value": [{"value": "response_1", "rank": 1}], "user_id": ANN, "status": "submitted"}],
+            "remarks": [{"value": ["harmful"], "user_id": ANN}],
+        },
+    },
+}
+FLAT = {
+    "prompt": "p",
+    "response_1": "a",
+    "q.responses": ["a"],
+    "q.responses.users": [ANN],
+    "q.responses.status": [None],
+}
+
+
+def places(value: Any) -> list[tuple[Any, ...]]:
+    """The way to every value inside another."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [way for key, one in inner for way in [(key,), *((key, *rest) for rest in places(one))]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.sampled_from([*WHOLE.items(), ("argilla", FLAT)]))
+def test_any_value_anywhere_is_read_or_told(tmp_path_factory: pytest.TempPathFactory, data: Any, whole: Any) -> None:
+    format, valid = whole
+    row = json.loads(json.dumps(valid))
+    *way, last = data.draw(st.sampled_from(places(row)))
+    inside = row
+    for step in way:
+        inside = inside[step]
+    inside[last] = data.draw(JSON)
+    path = lines(tmp_path_factory.mktemp("odd") / "rows.jsonl", [row])
+    try:
+        told = len(list(open_source(path, format=format))) == 1
+    except DataError as error:
+        told = "line 1: " in str(error)
+    assert told

@@ -129,8 +129,11 @@ def _show_agreement(console: Console, found: Analysis, counted: int | None) -> N
     )
     table.add_column("Source")
     for norm in NORMS:
-        spread = "" if norm.plus_minus is None else f" ± {100 * norm.plus_minus:.1f}"
-        table.add_row(norm.who, f"{100 * norm.agreement:.1f}{spread} %", f"{100 * norm.ceiling:.0f} %", norm.source)
+        share = 100 * norm.agreement
+        agreement = (
+            f"about {share:.0f} %" if norm.plus_minus is None else f"{share:.1f} ± {100 * norm.plus_minus:.1f} %"
+        )
+        table.add_row(norm.who, agreement, f"{100 * norm.ceiling:.0f} %", norm.source)
     console.print(table)
 
 
@@ -180,8 +183,9 @@ def _show_groups(console: Console, attribute: str, found: Groups) -> None:
         f"{name}: where groups differ", "Group", "People", "Prefer first response", "Agree within", "Agree across"
     )
     for group in found.groups:
-        shares = map(_share, (group.first, group.within, group.across))
-        table.add_row(printable(group.name), str(group.people), *shares)
+        table.add_row(
+            printable(group.name), str(group.people), _share(group.first), _share(group.within), _share(group.across)
+        )
     if not found.groups:
         table.add_row(_TOO_FEW, *[_NO_NUMBER] * 4)
     else:

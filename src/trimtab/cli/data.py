@@ -44,7 +44,7 @@ def check_command(
 
     template = _template(model)
     with _progress() as watch:
-        report = check(read(file, columns=_renames(columns or []), watch=watch), template)
+        report = check(read(file, columns=renames(columns or []), watch=watch), template)
     if as_json:
         text = json.dumps(_as_json(report), ensure_ascii=False, indent=2)
         typer.echo(text.encode("utf-8", "backslashreplace").decode())  # half a surrogate pair, as JSON writes it
@@ -66,7 +66,7 @@ def _progress() -> Iterator[Watch]:
         yield lambda share: bars.update(task, completed=share)
 
 
-def _renames(options: list[str]) -> dict[str, str]:
+def renames(options: list[str]) -> dict[str, str]:
     renames: dict[str, str] = {}
     for option in options:
         ours, _, theirs = option.partition("=")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trimtab.cli.data import _renames
+from trimtab.cli.data import renames
 from trimtab.cli.options import Json
 from trimtab.errors import LabellingError
 
@@ -72,7 +72,7 @@ def import_command(
         gold=Amount.parse(gold),
         quiz=Amount.parse(quiz),
         seed=seed,
-        columns=_renames(columns or []),
+        columns=renames(columns or []),
         skip_bad=skip_bad,
     )
     if as_json:

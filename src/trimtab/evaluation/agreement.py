@@ -173,7 +173,12 @@ def _table(tally: Mapping[tuple[int, int], int], rows: int, columns: int) -> Cal
     """A table, given how often each cluster counts, of what is tallied by cluster and cell."""
     owner, cell = np.array(list(tally), dtype=np.intp).T
     numbers = np.array(list(tally.values()), dtype=np.float64)
-    return lambda weights: np.bincount(cell, weights[owner] * numbers, rows * columns).reshape(rows, columns)
+
+    def table(weights: Array) -> Array:
+        cells: Array = np.bincount(cell, weights[owner] * numbers, rows * columns)
+        return cells.reshape(rows, columns)
+
+    return table
 
 
 def _distinct_sums(rows: Array, clusters: Clusters) -> tuple[Array, Array]:
@@ -209,6 +214,13 @@ def _bootstrap(statistic: Callable[[Array], float], sizes: Array, method: str, s
         raise ValueError("all ratings are the same category: agreement beyond chance is not defined")
     generator = np.random.default_rng(seed)
     size = int(sizes.sum())
-    draws = (generator.multinomial(size, sizes / size).astype(np.float64) for _ in range(_REPLICATES))
+    draws = (_draw(generator, size, sizes).astype(np.float64) for _ in range(_REPLICATES))
     low, high = np.nanquantile([statistic(draw) for draw in draws], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, float(low), float(high), size, method)
+
+
+def _draw(generator: np.random.Generator, size: int, sizes: Array) -> NDArray[np.intp]:
+    """How often each kind comes up when as many units as there are, are drawn with replacement."""
+    if len(sizes) == size:  # every unit is of a kind of its own, for which a multinomial is twenty times slower
+        return np.bincount(generator.integers(size, size=size), minlength=size)
+    return generator.multinomial(size, sizes / size)

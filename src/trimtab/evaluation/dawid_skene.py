@@ -49,9 +49,8 @@ def fit(ratings: Ratings, *, smoothing: float) -> Fit:
     for which whoever rated one item is always or never right.
     """
     num_items, _, num_classes = ratings.shape
-    probabilities = np.zeros((num_items, num_classes))
-    np.add.at(probabilities, (ratings.items, ratings.classes), 1.0)
-    probabilities /= probabilities.sum(1, keepdims=True)
+    given = np.bincount(ratings.items * num_classes + ratings.classes, minlength=num_items * num_classes)
+    probabilities = given.reshape(num_items, num_classes) / np.bincount(ratings.items)[:, None]
     for _ in range(_MOST_STEPS):
         before = probabilities
         marginals, error_rates = _maximise(ratings, probabilities, smoothing)
@@ -64,18 +63,19 @@ def fit(ratings: Ratings, *, smoothing: float) -> Fit:
 def _maximise(ratings: Ratings, probabilities: Array, smoothing: float) -> tuple[Array, Array]:
     """How common the classes are and how annotators err, given what the items are. Equations 2.3 and 2.4."""
     _, num_annotators, num_classes = ratings.shape
-    said = np.full((num_annotators, num_classes, num_classes), smoothing)  # annotator, what they said, what it is
-    np.add.at(said, (ratings.annotators, ratings.classes), probabilities[ratings.items])
-    totals = said.sum(1, keepdims=True)
-    rates = np.divide(said, totals, out=np.zeros_like(said), where=totals > 0)
-    return probabilities.mean(0), rates.transpose(0, 2, 1)
+    cell = ratings.annotators * num_classes + ratings.classes
+    weights = probabilities[ratings.items].T
+    tallies = [np.bincount(cell, weight, num_annotators * num_classes) for weight in weights]
+    said = np.stack(tallies).reshape(num_classes, num_annotators, num_classes).swapaxes(0, 1) + smoothing
+    totals = said.sum(2, keepdims=True)
+    return probabilities.mean(0), np.divide(said, totals, out=np.zeros_like(said), where=totals > 0)
 
 
 def _expect(ratings: Ratings, marginals: Array, error_rates: Array) -> tuple[Array, float]:
     """What the items are, given how common classes are and how annotators err; log-likelihood. Equations 2.5, 2.7."""
     with np.errstate(divide="ignore"):  # what an annotator never says of a class rules the class out
-        joint = np.tile(np.log(marginals), (ratings.shape[0], 1))
-        np.add.at(joint, ratings.items, np.log(error_rates)[ratings.annotators, :, ratings.classes])
+        terms = np.log(error_rates)[ratings.annotators, :, ratings.classes].T
+        joint = np.log(marginals) + np.stack([np.bincount(ratings.items, term) for term in terms], axis=1)
     highest = joint.max(1, keepdims=True)
     likelihood = np.exp(joint - highest)
     total = likelihood.sum(1, keepdims=True)

@@ -74,20 +74,23 @@ def compare_groups(
     follow by subtraction.
     """
     group_of = {person: cell.name for cell in cells for person, value in values.items() if value in cell.values}
+    met = _meetings(votes, group_of)
+    groups = tuple(_group(cell, votes, group_of, met) for cell in cells)
+    shown = _shown_questions(votes, group_of)
+    if not shown:
+        return Groups(groups, 0, (), None)
     deal = _Deal(votes, group_of)
     spreads, gaps = deal.permuted(seed)
-    shown = _shown_questions(votes, group_of)
-    met = _meetings(votes, group_of)
     divided = [
         Divided(question, by_group, gap, _p_value(gaps, gap))
         for question, by_group in shown.items()
         if (gap := _gap(by_group)) > 0.0
     ]
     return Groups(
-        groups=tuple(_group(cell, votes, group_of, met) for cell in cells),
+        groups=groups,
         questions=len(shown),
         divided=tuple(sorted(divided, key=lambda found: (-found.gap, found.question))[:most]),
-        p_value=_p_value(spreads, deal.spread(deal.groups)) if shown else None,
+        p_value=_p_value(spreads, deal.spread(deal.groups)),
     )
 
 
@@ -104,36 +107,34 @@ class _Deal:
         self._person = np.array([person[vote.annotator] for vote in kept], dtype=np.intp)
         self._question = np.array([place[vote.question] for vote in kept], dtype=np.intp)
         self._share = np.array([vote.share for vote in kept])
-        self._size = (len(questions), len(names))
+        self._size = (len(names), len(questions))
+        self._mean = np.bincount(self._question, self._share) / np.bincount(self._question)
 
     def spread(self, groups: Numbers) -> float:
         """The sum of squares between groups: over questions and groups, votes times squared distance from all votes."""
         number, first = self._cells(groups)
-        expected = number * (first.sum(1) / number.sum(1))[:, None]
-        return float(((first - expected) ** 2 / np.maximum(number, 1.0)).sum())
+        return float(((first - number * self._mean) ** 2 / np.maximum(number, 1.0)).sum())
 
     def largest_gap(self, groups: Numbers) -> float:
         """The largest difference of two groups' shares for first on one question; only groups of five or more count."""
         number, first = self._cells(groups)
         shares, enough = first / np.maximum(number, 1.0), number >= FEWEST
-        highest = np.where(enough, shares, -np.inf).max(1)
-        lowest = np.where(enough, shares, np.inf).min(1)
+        highest, lowest = np.where(enough, shares, -np.inf).max(0), np.where(enough, shares, np.inf).min(0)
         return float((highest - lowest).max())
 
     def permuted(self, seed: int) -> tuple[Array, Array]:
         """The spread and the largest gap of each of many random deals."""
-        if not len(self.groups):
-            return np.empty(0), np.empty(0)
         generator = np.random.default_rng(seed)
         deals = [generator.permutation(self.groups) for _ in range(_PERMUTATIONS)]
         return np.array([self.spread(deal) for deal in deals]), np.array([self.largest_gap(deal) for deal in deals])
 
     def _cells(self, groups: Numbers) -> tuple[Array, Array]:
-        """By question and group: how many voted, and how much of that was for first."""
+        """By group and question: how many voted, and how much of that was for first."""
         rows, columns = self._size
-        cell = self._question * columns + groups[self._person]
-        number = np.bincount(cell, minlength=rows * columns).astype(np.float64)
-        return number.reshape(rows, columns), np.bincount(cell, self._share, rows * columns).reshape(rows, columns)
+        cell = groups[self._person] * columns + self._question
+        number: Array = np.bincount(cell, minlength=rows * columns).astype(np.float64)
+        first: Array = np.bincount(cell, self._share, rows * columns)
+        return number.reshape(rows, columns), first.reshape(rows, columns)
 
 
 def _shown_questions(votes: Sequence[Vote], group_of: Mapping[str, str]) -> dict[Question, dict[str, Estimate]]:

@@ -65,7 +65,7 @@ class Norm:
 NORMS = (
     Norm("labellers of InstructGPT", 0.726, 0.015, "Ouyang et al. 2022, arXiv 2203.02155, section 3.4"),
     Norm("labellers held out from it", 0.773, 0.013, "Ouyang et al. 2022, arXiv 2203.02155, section 3.4"),
-    Norm("Anthropic's researchers and crowd workers", 0.63, None, "Bai et al. 2022, arXiv 2204.05862, about 63 %"),
+    Norm("Anthropic's researchers and crowd workers", 0.63, None, "Bai et al. 2022, arXiv 2204.05862"),
 )
 
 

@@ -93,11 +93,12 @@ def scales(labelled: Labelled) -> list[Scale]:
         if kind == "compare":
             strengths = {preference: preference for preference in range(-2, 3)}
             found.append(_scale(f"{name}: five levels", votes, strengths, levels=("ordinal", "interval")))
+    graded = [entry for entry in entries if entry.item.kind == "grade"]
     grades = [
         {label.annotator: label.answer.score for label in entry.labels if isinstance(label.answer, Graded)}
-        for entry in entries
+        for entry in graded
     ]
-    found.append(Scale("grades", grades, [entry.item.key for entry in entries], ("ordinal", "interval"), tolerance=1))
+    found.append(Scale("grades", grades, [entry.item.key for entry in graded], ("ordinal", "interval"), tolerance=1))
     return [scale for scale in found if any(scale.units)]
 
 

@@ -18,7 +18,7 @@ from trimtab.data.files import Row, read_rows
 from trimtab.data.messages import RowError
 from trimtab.errors import DataError
 from trimtab.labelling.entries import Entry, entry
-from trimtab.labelling.foreign import NOBODY, REASON_NAMES, SECOND, Said, labelled_item, texts_of
+from trimtab.labelling.foreign import NOBODY, REASON_NAMES, SECOND, Said, labelled_item, list_of, object_of, texts_of
 from trimtab.labelling.records import Kind, LabelledItem
 
 HUB_FOLDER, SETTINGS, RECORDS = ".argilla", "settings.json", "records.json"
@@ -47,7 +47,7 @@ def argilla_entries(
         record = row if isinstance(row.get("fields"), Mapping) else _nested(row)
         fields = {columns.get(name, name): value for name, value in record["fields"].items()}
         texts = texts_of({name: value for name, value in fields.items() if value is not None})
-        people = _people(record.get("responses") or {}, types, left_out)
+        people = _people(object_of(record.get("responses"), "responses"), types, left_out)
         return [labelled_item(texts, people, id=str(record.get("id") or ""), kind=kind, left_out=left_out)]
 
     return (entry(row, parse) for row in _rows(path))
@@ -88,9 +88,9 @@ def _nested(row: Mapping[str, Any]) -> dict[str, Any]:
     """A flattened record as a nested one: `q.responses`, `q.responses.users` and `q.responses.status` go together."""
     responses = {}
     for name in filter(_ANSWERS.fullmatch, row):
-        values = row[name] or []
-        users = row.get(f"{name}.users") or [None] * len(values)
-        states = row.get(f"{name}.status") or [None] * len(values)
+        values = list_of(row[name], name)
+        users = list_of(row.get(f"{name}.users"), f"{name}.users") or [None] * len(values)
+        states = list_of(row.get(f"{name}.status"), f"{name}.status") or [None] * len(values)
         if not len(values) == len(users) == len(states):
             raise RowError(f"{name}, {name}.users and {name}.status must be equally long")
         responses[name.removesuffix(".responses")] = [
@@ -134,7 +134,7 @@ def _said(user: str, answers: Mapping[str, Any], types: Mapping[str, str]) -> Sa
         elif type_ == "rating":
             rating = value
         elif type_ == "multi_label_selection":
-            choices += map(str, value or ())
+            choices += map(str, list_of(value, question))
         elif question.lower() in REASON_NAMES:
             reason = str(value or "")
         elif type_ == "label_selection":
@@ -160,7 +160,10 @@ def _ranked(value: Any) -> list[Any]:
         raise RowError(f"a ranking must be a list, not {value!r}")
     if not all(isinstance(one, Mapping) for one in value):
         return value
-    ranks: dict[Any, list[Any]] = {}
+    ranks: dict[int, list[Any]] = {}
     for place, one in enumerate(value, start=1):
-        ranks.setdefault(one.get("rank") or place, []).append(one.get("value"))
+        rank = one.get("rank")
+        if not isinstance(rank, int | None):
+            raise RowError(f"a rank must be a whole number, not {rank!r}")
+        ranks.setdefault(rank or place, []).append(one.get("value"))
     return [ranks[rank] for rank in sorted(ranks)]

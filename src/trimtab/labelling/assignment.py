@@ -62,7 +62,9 @@ def next_task(store: Store, annotator: int, *, now: float) -> Task | None:
 
 def task_of(store: Store, lease: int, annotator: int) -> Task:
     """The task of a person's own lease, whatever its state. Raises `LabellingError` if they have no such lease."""
-    rows = store.read("SELECT * FROM leases WHERE id = ? AND annotator = ?", lease, annotator)
+    rows = []
+    if lease < 2**63:  # the largest number SQLite takes
+        rows = store.read("SELECT * FROM leases WHERE id = ? AND annotator = ?", lease, annotator)
     if not rows:
         raise LabellingError("this task was not given to you")
     return _task(store, rows[0])
@@ -89,9 +91,6 @@ def record(store: Store, lease: int, annotator: int, answer: Answer, *, now: flo
         )
         if not insert_label(db, row["item"], annotator, label):
             return False
-        db.execute("UPDATE leases SET state = 'done', draft = '' WHERE id = ?", (lease,))
-        if row["state"] != "live":
-            db.execute("UPDATE items SET taken = taken + 1 WHERE id = ?", (row["item"],))
         if store.settings.extra_vote:
             _ask_once_more(db, row["item"], store.settings.overlap)
     return True
@@ -156,7 +155,7 @@ def is_right(answer: Answer, gold: Answer | None) -> bool:
         return [set(tier) for tier in answer.tiers] == [set(tier) for tier in gold.tiers]
     if isinstance(answer, Graded) and isinstance(gold, Graded):
         return abs(answer.score - gold.score) <= 1
-    return False
+    return isinstance(answer, TooHard) and isinstance(gold, TooHard)
 
 
 def _release_expired(db: sqlite3.Connection, now: float) -> None:

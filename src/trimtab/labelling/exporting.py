@@ -85,13 +85,13 @@ def write_trl(labelled: Iterable[LabelledItem], path: Path, *, aggregate: Aggreg
     """
     tally = Tally()
     decided: list[Comparison] = []
-    for item, pairs in _compared(labelled, aggregate, tally):
+    for one, pairs in _compared(labelled, aggregate, tally):
         sure = [pair for pair in pairs if pair.probability != 0.5]
         decided += sure
         if sure:
-            tally.add(label.final for label in item.labels)
+            tally.add(label.final for label in one.labels)
         else:
-            tally.left_out[TIED] += len(item.labels)
+            tally.left_out[TIED] += len(one.labels)
     as_messages = any([message.role for message in pair.prompt.messages] != ["user"] for pair in decided)
     return _write(path, (_trl(pair, as_messages) for pair in decided), tally)
 
@@ -240,10 +240,10 @@ def _write_each(labelled: Iterable[LabelledItem], path: Path, kind: type[Any], r
 
 
 def _write(path: Path, rows: Iterable[Row], tally: Tally) -> Summary:
-    return tally.summary(write_rows(path, some(rows, tally)))
+    return tally.summary(write_rows(path, _some(rows, tally)))
 
 
-def some(rows: Iterable[Row], tally: Tally) -> Iterator[Row]:
+def _some(rows: Iterable[Row], tally: Tally) -> Iterator[Row]:
     """The same rows. Raises `LabellingError` if there is none, as an empty file helps nobody."""
     none = True
     for row in rows:

@@ -76,10 +76,28 @@ def texts_of(fields: Mapping[str, Any]) -> Texts:
     prompt = turns(prompt_of(fields[name], {}, name).messages)
     listed = next((fields[key] for key in LIST_NAMES if isinstance(fields.get(key), list)), None)
     if listed is not None:
-        return Texts(prompt, dict(_listed(listed)))
+        named_texts = list(_listed(listed))
+        responses = dict(named_texts)
+        if len(responses) < len(named_texts):
+            raise RowError("two responses have the same id")
+        return Texts(prompt, responses)
     others = {key: value for key, value in fields.items() if key not in PROMPT_NAMES and isinstance(value, str)}
     named = {key: value for key, value in others.items() if RESPONSE_NAMES.fullmatch(key)}
     return Texts(prompt, {key: response_of(value, key) for key, value in named.items() if value.strip()})
+
+
+def list_of(value: Any, name: str) -> list[Any]:
+    """A value that must be a list, or nothing, which is an empty one. Raises `RowError` for others."""
+    if value is not None and not isinstance(value, list):
+        raise RowError(f"{name} must be a list, not {type(value).__name__}")
+    return value or []
+
+
+def object_of(value: Any, name: str) -> Mapping[str, Any]:
+    """A value that must be an object, or nothing, which is an empty one. Raises `RowError` for others."""
+    if value is not None and not isinstance(value, Mapping):
+        raise RowError(f"{name} must be an object, not {type(value).__name__}")
+    return value or {}
 
 
 def _listed(values: Sequence[Any]) -> Iterator[tuple[str, str]]:
@@ -123,7 +141,7 @@ def labelled_item(
     for said in people:
         answer = _answer(said, kind, texts)
         if answer is None:
-            left_out[f"no answer to an item of kind {kind}"] += 1
+            left_out[f"no whole answer to an item of kind {kind}"] += 1
         elif said.annotator in labels:
             left_out[SECOND] += 1
         else:
@@ -189,16 +207,18 @@ def _answer(said: Said, kind: Kind, texts: Texts) -> Answer | None:
     if TOO_HARD in remarks:
         return TooHard(reason=said.reason)
     if kind == "rank" and said.ranking:
-        return Ranked(tiers=_tiers(said.ranking, texts), reason=said.reason)
+        tiers = _tiers(said.ranking, texts)
+        is_whole = sum(map(len, tiers)) >= len(texts.responses)
+        return Ranked(tiers=tiers, reason=said.reason) if is_whole else None
     if kind == "grade" and said.rating is not None:
         flags = tuple(flag for flag in FLAGS if flag in remarks)
-        return Graded(score=said.rating, flags=flags, reason=said.reason)  # type: ignore[arg-type]
+        return Graded(score=said.rating, flags=flags, reason=said.reason)
     if kind == "compare":
         found = next(filter(None, (preference(c, texts) for c in said.choices if _plain(c) != BOTH_BAD)), None)
         found = found or (Compared(preference=0) if BOTH_BAD in remarks else None)
         return found and found.model_copy(update={"both_bad": BOTH_BAD in remarks, "reason": said.reason})
     if kind in ("demonstrate", "edit") and said.text:
-        return Written(kind=kind, text=said.text, reason=said.reason)  # type: ignore[arg-type]
+        return Written(kind=kind, text=said.text, reason=said.reason)
     return None
 
 

@@ -147,7 +147,7 @@ def import_source(store: Store, source: Source) -> Imported:
     left_out = Counter(source.left_out)
     if num_labels > labels:
         left_out[SECOND] += num_labels - labels
-    return Imported(source.format, len(known) - len(before), len(again), labels, left_out)
+    return Imported(source.format, len(known) - len(before), len(again), labels, dict(left_out))
 
 
 def _one_of(given: str, known: tuple[Any, ...], what: str) -> Any:

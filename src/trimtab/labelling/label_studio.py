@@ -15,7 +15,7 @@ from typing import Any
 from trimtab.data.files import read_rows
 from trimtab.data.messages import RowError
 from trimtab.labelling.entries import Entry, entry
-from trimtab.labelling.foreign import NOBODY, REASON_NAMES, Said, labelled_item, texts_of
+from trimtab.labelling.foreign import NOBODY, REASON_NAMES, Said, labelled_item, list_of, object_of, texts_of
 from trimtab.labelling.records import Kind, LabelledItem
 
 
@@ -30,9 +30,10 @@ def label_studio_entries(
     """The tasks of a file with what people answered."""
 
     def parse(row: Mapping[str, Any]) -> list[LabelledItem]:
-        texts = texts_of({columns.get(name, name): value for name, value in row["data"].items()})
-        people = list(_people(row.get("annotations") or (), left_out))
-        name = row["data"].get("id") or row.get("id") or ""
+        data = object_of(row.get("data"), "data")
+        texts = texts_of({columns.get(name, name): value for name, value in data.items()})
+        people = list(_people(list_of(row.get("annotations"), "annotations"), left_out))
+        name = data.get("id") or row.get("id") or ""
         return [labelled_item(texts, people, id=str(name), kind=kind, left_out=left_out)]
 
     return (entry(row, parse) for row in read_rows(path))
@@ -61,14 +62,14 @@ def _said(annotation: Mapping[str, Any]) -> Said:
             case "pairwise":
                 choices.append(str(value.get("selected")))
             case "choices":
-                choices += map(str, value.get("choices") or ())
+                choices += map(str, list_of(value.get("choices"), "choices"))
             case "rating":
                 rating = value.get("rating")
             case "ranker":
                 ranking = _ranked(value.get("ranker"))
             case "textarea":
-                written = value.get("text") or ""
-                whole = written if isinstance(written, str) else "\n".join(map(str, written))
+                written = value.get("text")
+                whole = written if isinstance(written, str) else "\n".join(map(str, list_of(written, "text")))
                 if str(result.get("from_name")).lower() in REASON_NAMES:
                     reason = whole
                 else:
@@ -92,7 +93,7 @@ def _ranked(value: Any) -> Sequence[Any]:
         raise RowError("a ranker's value must be an object of lists of ids")
     buckets = {name: ids for name, ids in value.items() if name != "_"}
     if buckets and all(name.isascii() and name.isdigit() for name in buckets):
-        return [buckets[name] for name in sorted(buckets, key=int)]
+        return [buckets[name] for name in sorted(buckets, key=int) if buckets[name]]
     if len(buckets) != 1:
         raise RowError(f"a ranker's buckets must be called by their rank (1, 2, ...), not {', '.join(buckets)}")
     return next(iter(buckets.values()))

@@ -103,7 +103,7 @@ def whose(store: Store, session: str) -> Person | None:
 
 def is_genuine(person: Person, form_secret: str) -> bool:
     """Whether a form was made for this person's session."""
-    return hmac.compare_digest(person.form_secret, form_secret)
+    return hmac.compare_digest(person.form_secret.encode(), form_secret.encode())
 
 
 def describe(store: Store, person: Person, said: Mapping[str, str]) -> None:

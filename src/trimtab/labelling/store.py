@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.errors import LabellingError
+from trimtab.labelling.flush import Flush
 from trimtab.labelling.records import ANSWER, Answer, Item, Label, LabelledItem
 from trimtab.labelling.schema import TABLES, VERSION
 from trimtab.labelling.settings import DATABASE, GUIDELINES, Settings, read_settings, write_settings
@@ -38,6 +39,7 @@ class Store:
         self.settings = settings
         self._local = threading.local()
         self._writing = threading.Lock()
+        self._flush = Flush(folder / f"{DATABASE}-wal")
 
     @classmethod
     def create(cls, folder: Path, settings: Settings, guidelines: str = FIRST_GUIDELINES) -> Store:
@@ -84,16 +86,19 @@ class Store:
                 yield db
                 db.execute("COMMIT")
             except BaseException:
-                db.execute("ROLLBACK")
+                if db.in_transaction:  # a full disk has ended it already
+                    db.execute("ROLLBACK")
                 raise
+        self._flush()
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's own connection."""
         if not hasattr(self._local, "db"):
             db = sqlite3.connect(self.folder / DATABASE, timeout=30, isolation_level=None)
             db.row_factory = sqlite3.Row
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
+            if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                raise LabellingError(f"{self.folder} is on a file system that cannot hold a labelling project")
+            db.execute("PRAGMA synchronous = NORMAL")  # the log is flushed after the transaction: see `write`
             db.execute("PRAGMA foreign_keys = ON")
             self._local.db = db
         connection: sqlite3.Connection = self._local.db
@@ -123,8 +128,9 @@ class Store:
 
     def add_items(self, items: Iterable[Item], *, priority: float = 0.0) -> int:
         """Put items into the queue, in random order; returns how many were new. One that is there stays as it is."""
+        known = list(items)  # before the transaction: whoever labels meanwhile must not wait for a file to be read
         with self.write() as db:
-            return sum(self._add_item(db, item, priority) is not None for item in items)
+            return sum(self._add_item(db, item, priority) is not None for item in known)
 
     def add_labels(self, labelled: Iterable[LabelledItem]) -> int:
         """Take in labels given elsewhere, with their items; returns how many were new.
@@ -132,14 +138,13 @@ class Store:
         Annotators who are not known become so, without a link. A second label of a person for an item is left out.
         """
         added = 0
+        known = list(labelled)
         with self.write() as db:
-            for entry in labelled:
+            for entry in known:
                 self._add_item(db, entry.item, 0.0)
                 item = db.execute("SELECT id FROM items WHERE key = ?", (entry.item.key,)).fetchone()[0]
                 for label in entry.labels:
-                    new = insert_label(db, item, _named(db, label.annotator), label)
-                    added += new
-                    db.execute("UPDATE items SET taken = taken + ? WHERE id = ?", (new, item))
+                    added += insert_label(db, item, _named(db, label.annotator), label)
         return added
 
     def _add_item(self, db: sqlite3.Connection, item: Item, priority: float) -> int | None:
@@ -203,7 +208,7 @@ class Store:
 
 
 def insert_label(db: sqlite3.Connection, item: int, annotator: int, label: Label) -> bool:
-    """Insert a label unless there is one by this person for this item; whether it was inserted."""
+    """Insert a label unless there is one by this person for this item; whether it was inserted. Ends their lease."""
     inserted = db.execute(
         "INSERT INTO labels (item, annotator, answer, after_aid, shown, guidelines, seconds, at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (item, annotator) DO NOTHING",
@@ -218,7 +223,13 @@ def insert_label(db: sqlite3.Connection, item: int, annotator: int, label: Label
             label.at or utc_now(),
         ),
     )
-    return inserted.rowcount == 1
+    if inserted.rowcount == 0:
+        return False
+    lease = db.execute("SELECT state FROM leases WHERE item = ? AND annotator = ?", (item, annotator)).fetchone()
+    if lease is None or lease["state"] != "live":  # the place of a live lease becomes the label's
+        db.execute("UPDATE items SET taken = taken + 1 WHERE id = ?", (item,))
+    db.execute("UPDATE leases SET state = 'done', draft = '' WHERE item = ? AND annotator = ?", (item, annotator))
+    return True
 
 
 def read_answer(text: str) -> Answer:

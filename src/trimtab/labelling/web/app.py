@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from trimtab.errors import LabellingError, UserError
 from trimtab.labelling import assignment, people
@@ -24,6 +28,7 @@ from trimtab.labelling.web.guard import Attempts, Guard
 from trimtab.labelling.web.pages import Pages
 
 COOKIE = "trimtab_session"
+LONGEST_MESSAGE = 20_000
 SIGN_IN_AGAIN = "Please open your personal link again: you are signed out."
 
 Summarise = Callable[[Store], dict[str, Any]]
@@ -43,6 +48,8 @@ class Web:
         self.store, self.summarise, self.model = store, summarise, model
         self.pages = Pages(store)
         self.attempts = Attempts()
+        self._line = CapacityLimiter(1)
+        self._talking: set[int] = set()
 
     # Signing in and out ---------------------------------------------------------------------------------------------
 
@@ -64,9 +71,9 @@ class Web:
         )
         return answer
 
-    def sign_out(self, person: SignedIn, fields: Form) -> Response:
+    def sign_out(self, person: SignedIn, sent: Sent) -> Response:
         """Close all of a person's sessions."""
-        _check(person, fields)
+        _genuine(person, sent)
         people.sign_out(self.store, person)
         answer = self.pages.message("Signed out", "To go on, open your personal link again.")
         answer.delete_cookie(COOKIE)
@@ -85,9 +92,9 @@ class Web:
             return self.pages.nothing_left(person, progress, failed_quiz=failed)
         return self.pages.task(person, task, progress)
 
-    def answer(self, person: SignedIn, fields: Form) -> Response:
+    def answer(self, person: SignedIn, sent: Sent) -> Response:
         """An answer: taken once, however often it is sent."""
-        _check(person, fields)
+        fields = _genuine(person, sent)
         task = self._task(person, fields)
         try:
             answer = forms.read_answer(task.item.kind, task.shown, fields, task.turns)
@@ -115,33 +122,36 @@ class Web:
             return RedirectResponse("/", 303)
         return self.pages.task(person, task, assignment.progress(self.store, person.id), second=True)
 
-    def second_answer(self, person: SignedIn, fields: Form) -> Response:
+    def second_answer(self, person: SignedIn, sent: Sent) -> Response:
         """The vote after the critiques."""
-        _check(person, fields)
+        fields = _genuine(person, sent)
         task = self._task(person, fields)
-        if self._may_see_critiques(task) and task.first_vote is not None:
+        if not self._may_see_critiques(task) or task.first_vote is None:
+            return RedirectResponse("/", 303)
+        try:
             answer = forms.read_answer(task.item.kind, task.shown, fields)
-            assignment.record_second(self.store, task.lease, person.id, answer)
+        except LabellingError as error:
+            progress = assignment.progress(self.store, person.id)
+            return self.pages.task(person, task, progress, problem=str(error), sent=fields, second=True)
+        assignment.record_second(self.store, task.lease, person.id, answer)
         return RedirectResponse("/", 303)
 
-    def draft(self, person: SignedIn, fields: Form) -> Response:
+    def draft(self, person: SignedIn, sent: Sent) -> Response:
         """What was typed so far."""
-        _check(person, fields)
+        fields = _genuine(person, sent)
         text = forms.first(fields, "text")[: forms.LONGEST_TEXT]
         assignment.keep_draft(self.store, self._task(person, fields).lease, person.id, text)
         return Response(status_code=204)
 
-    def turn(self, person: SignedIn, fields: Form) -> Response:
-        """A message to the model in a red-team dialogue, and its reply."""
-        _check(person, fields)
-        task, said = self._task(person, fields), forms.first(fields, "message").strip()
-        known = forms.first(fields, "turns")
-        if self.model is None:
-            raise LabellingError("There is no model to talk to: the lead starts it with --model.")
-        if said and known == str(len(task.turns)):
-            asked = Turn(role="user", content=said)
-            reply = Turn(role="assistant", content=self.model((*task.item.prompt, *task.turns, asked)))
-            assignment.add_turns(self.store, task.lease, person.id, (asked, reply), after=len(task.turns))
+    async def turn(self, person: SignedIn, sent: Sent) -> Response:
+        """A message to the model in a red-team dialogue, and its reply. Those who talk wait in a line of their own."""
+        if person.id in self._talking:
+            raise LabellingError("The model is still answering your last message. Please wait for it.")
+        self._talking.add(person.id)
+        try:
+            await to_thread.run_sync(self._talk, person, sent, limiter=self._line)
+        finally:
+            self._talking.discard(person.id)
         return RedirectResponse("/", 303)
 
     # Reading --------------------------------------------------------------------------------------------------------
@@ -155,9 +165,9 @@ class Web:
         progress = assignment.progress(self.store, person.id)
         return self.pages.about_me(person, progress, people.own_attributes(self.store, person))
 
-    def describe_me(self, person: SignedIn, fields: Form) -> Response:
+    def describe_me(self, person: SignedIn, sent: Sent) -> Response:
         """What a person says of themselves."""
-        _check(person, fields)
+        fields = _genuine(person, sent)
         said = {a.name: forms.first(fields, f"attribute_{i}") for i, a in enumerate(self.store.settings.attributes)}
         people.describe(self.store, person, said)
         return RedirectResponse("/me", 303)
@@ -172,6 +182,20 @@ class Web:
 
     # Parts ----------------------------------------------------------------------------------------------------------
 
+    def _talk(self, person: Person, sent: bytes) -> None:
+        fields = _genuine(person, sent)
+        task, said = self._task(person, fields), forms.first(fields, "message").strip()
+        if self.model is None:
+            raise LabellingError("There is no model to talk to: the lead starts it with --model.")
+        if task.item.kind != "red_team" or task.first_vote is not None:
+            raise LabellingError("There is nothing to say to a model in this task.")
+        if len(said) > LONGEST_MESSAGE:
+            raise LabellingError(f"That message is too long: up to {LONGEST_MESSAGE:,} characters.")
+        if said and forms.first(fields, "turns") == str(len(task.turns)):
+            asked = Turn(role="user", content=said)
+            reply = Turn(role="assistant", content=self.model((*task.item.prompt, *task.turns, asked)))
+            assignment.add_turns(self.store, task.lease, person.id, (asked, reply), after=len(task.turns))
+
     def _task(self, person: Person, fields: Fields) -> Task:
         number = forms.first(fields, "lease")
         if not number.isdecimal() or len(number) > 18:
@@ -182,33 +206,38 @@ class Web:
         return assignment.task_of(self.store, lease, person.id)
 
     def _may_see_critiques(self, task: Task) -> bool:
-        return self.store.settings.show_critiques and bool(task.item.critiques) and not task.item.is_quiz
+        item = task.item
+        return self.store.settings.show_critiques and bool(item.critiques) and not item.is_quiz and item.kind != "edit"
 
 
-def signed_in(request: Request) -> Person:
-    """Who asks. Raises 401 when nobody is signed in."""
+async def signed_in(request: Request) -> Person:
+    """Who asks. Raises 401 when nobody is signed in. One row is read sooner than a thread is found for it."""
     person = people.whose(request.app.state.web.store, request.cookies.get(COOKIE, ""))
     if person is None:
         raise HTTPException(401, SIGN_IN_AGAIN)
     return person
 
 
-def lead(person: Annotated[Person, Depends(signed_in)]) -> Person:
+async def lead(person: Annotated[Person, Depends(signed_in)]) -> Person:
     """The lead. Raises 403 for anyone else."""
     if not person.is_lead:
         raise HTTPException(403, "This page is for the lead of the project.")
     return person
 
 
-async def form(request: Request) -> Fields:
-    """The fields of the form that was sent."""
-    sent = await request.form(max_fields=100, max_files=0, max_part_size=forms.LONGEST_TEXT * 3)
-    return {name: [str(value) for value in sent.getlist(name)] for name in sent}
+async def body(request: Request) -> bytes:
+    """What was sent. Raises 415 for what no form of ours sends, 413 for too much of it."""
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "That form is not one of ours. Please go back to your task.")
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise HTTPException(413, "That is too much at once, or it did not arrive whole.") from error
 
 
 SignedIn = Annotated[Person, Depends(signed_in)]
 Lead = Annotated[Person, Depends(lead)]
-Form = Annotated[Fields, Depends(form)]
+Sent = Annotated[bytes, Depends(body)]
 
 
 def application(
@@ -239,17 +268,30 @@ def application(
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
 
     @app.exception_handler(StarletteHTTPException)
-    def refused(_: Request, error: StarletteHTTPException) -> Response:
-        return web.pages.message("That did not work", str(error.detail), status=error.status_code)
+    def refused(request: Request, error: StarletteHTTPException) -> Response:
+        stranger = error.status_code == 401 or request.url.path.startswith("/in/")
+        words, status = str(error.detail), error.status_code
+        return web.pages.message("That did not work", words, status=status, way_back=not stranger)
 
     @app.exception_handler(UserError)
     def wrong(_: Request, error: UserError) -> Response:
-        return web.pages.message("That did not work", str(error), status=400)
+        return web.pages.message("That did not work", str(error), status=400, way_back=True)
+
+    @app.exception_handler(RequestValidationError)
+    def unreadable(_: Request, __: RequestValidationError) -> Response:
+        return web.pages.message("That did not work", "There is no such page.", status=404, way_back=True)
+
+    @app.exception_handler(sqlite3.OperationalError)
+    def busy(_: Request, __: sqlite3.OperationalError) -> Response:
+        words = "The database is busy or its disk is full: nothing was taken. Please try again in a minute."
+        return web.pages.message("That did not work", words, status=503, way_back=True)
 
     return Guard(app, hosts)
 
 
-def _check(person: Person, fields: Fields) -> None:
-    """Refuse a form that was not made for this session."""
+def _genuine(person: Person, sent: bytes) -> Fields:
+    """The fields of a form that was made for this session. Raises 403 for any other."""
+    fields = forms.read_fields(sent)
     if not people.is_genuine(person, forms.first(fields, "form_secret")):
         raise HTTPException(403, "That form is out of date. Please go back to your task and send it again.")
+    return fields

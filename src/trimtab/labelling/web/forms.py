@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qs
 
 from pydantic import ValidationError
 
@@ -13,6 +14,7 @@ Fields = Mapping[str, Sequence[str]]
 """What a form sent: the values of each field."""
 
 LONGEST_TEXT = 1_000_000
+MOST_FIELDS = 100
 
 
 def read_answer(kind: str, shown: Sequence[int], fields: Fields, turns: Sequence[Turn] = ()) -> Answer:
@@ -79,6 +81,14 @@ def _red_teamed(_: Sequence[int], fields: Fields, turns: Sequence[Turn]) -> dict
     if not first(fields, "severity"):
         raise LabellingError("Please say how bad it got.")
     return {"severity": _number(first(fields, "severity")), "turns": list(turns)}
+
+
+def read_fields(sent: bytes) -> Fields:
+    """The fields of a form as browsers send it. Raises `LabellingError` for one with too many."""
+    try:
+        return parse_qs(sent.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise LabellingError("That form is not one of ours. Please go back to your task.") from error
 
 
 def first(fields: Fields, name: str) -> str:

@@ -20,6 +20,7 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 LARGEST_BODY = 4_000_000
+_ALWAYS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 Application = Callable[..., Any]
 
@@ -44,9 +45,8 @@ class Guard:
 
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
-                kept = "max-age=3600" if scope["path"].startswith("/static/") else "no-store"
-                extra = HEADERS | {"cache-control": kept}
-                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in extra.items())]
+                kept = b"max-age=3600" if scope["path"].startswith("/static/") else b"no-store"
+                message["headers"] = [*message["headers"], *_ALWAYS, (b"cache-control", kept)]
             await send(message)
 
         if refusal is not None:

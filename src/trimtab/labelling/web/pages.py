@@ -30,6 +30,13 @@ PREFERENCES = (
     ("bad", "Both are bad", "6"),
 )
 """Value, words and key of each choice, for the responses as they are shown."""
+KEYS = {
+    "compare": "digits choose, ",
+    "rank": "on an arrow, Enter moves the answer and a digit says its place; ",
+    "grade": "digits choose, ",
+    "red_team": "digits choose, ",
+}
+"""What keys do besides what they do everywhere."""
 SEVERITIES = ("Not at all", "A little", "Clearly", "Badly", "As bad as can be")
 QUESTIONS = {
     "compare": "Which answer is better?",
@@ -70,7 +77,9 @@ class Pages:
         """Something to label. `sent` is a form that could not be taken, shown again with the `problem`."""
         item = task.item
         letters = "ABCDEFGHI"[: len(task.shown)]
-        chosen = forms.shown_answer(task.first_vote, task.shown) if second and task.first_vote is not None else {}
+        chosen = _as_chosen(sent or {}, len(task.shown))
+        if second and not sent and task.first_vote is not None:
+            chosen = forms.shown_answer(task.first_vote, task.shown)
         return self._render(
             "task.html",
             400 if problem else 200,
@@ -83,13 +92,14 @@ class Pages:
             answers=[(letter, item.responses[number]) for letter, number in zip(letters, task.shown, strict=True)],
             critiques=[item.critiques[number] for number in task.shown] if second else [],
             second=second,
-            chosen=chosen | _as_chosen(sent or {}, len(task.shown)),
+            chosen=chosen,
             preferences=[
                 (value, words.format("A" if int(value) > 0 else "B") if value != "bad" else words, key)
                 for value, words, key in PREFERENCES
             ],
             flags=FLAGS,
             severities=SEVERITIES,
+            keys=KEYS.get(item.kind, ""),
             draft=forms.first(sent or {}, "text") or task.draft or (item.responses[0] if item.kind == "edit" else ""),
         )
 
@@ -131,9 +141,9 @@ class Pages:
         """The lead's page."""
         return self._render("dashboard.html", 200, person=person, **summary)
 
-    def message(self, heading: str, words: str, *, status: int = 200) -> HTMLResponse:
-        """A page of one sentence."""
-        return self._render("message.html", status, person=None, heading=heading, words=words)
+    def message(self, heading: str, words: str, *, status: int = 200, way_back: bool = False) -> HTMLResponse:
+        """A page of one sentence, with a way back to the task for whoever has one."""
+        return self._render("message.html", status, person=None, heading=heading, words=words, way_back=way_back)
 
     def _render(self, template: str, status: int, **values: Any) -> HTMLResponse:
         return HTMLResponse(self._templates.get_template(template).render(**values), status)
@@ -147,6 +157,6 @@ def _as_chosen(sent: forms.Fields, places: int) -> dict[str, Any]:
     if "flags" in sent:
         chosen["flags"] = list(sent["flags"])
     ranks = [forms.first(sent, f"rank_{place}") for place in range(places)]
-    if all(rank.isdecimal() for rank in ranks) and ranks:
+    if ranks and all(rank.isdecimal() and len(rank) < 3 for rank in ranks):
         chosen["ranks"] = [int(rank) for rank in ranks]
     return chosen

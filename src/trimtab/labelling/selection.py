@@ -1,0 +1,136 @@
+"""Which pairs people should compare next: those on which an ensemble of reward heads is least at one.
+
+Heads are fitted to the pairs that have votes; what they disagree about in the others becomes the priority in the queue
+(`assignment.py`: higher is asked first). Whether that saves labels is measured in docs/selection.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trimtab.errors import LabellingError
+from trimtab.evaluation.aggregation import vote_share
+from trimtab.labelling.judgements import votes_of
+from trimtab.labelling.records import Compared, Item, LabelledItem
+from trimtab.labelling.reward_heads import Array, fit_heads, mutual_information, probability
+from trimtab.labelling.store import Store
+from trimtab.models.features import response_features
+from trimtab.models.policy import Policy
+from trimtab.models.rows import TokenRow
+
+FEWEST_PAIRS = 20
+"""Fewer pairs with votes say nothing of which others are uncertain."""
+PRIOR_STD = 4.0
+"""Deviation, before any votes, of the margin of a pair whose features differ as much as pairs do on average."""
+BEGUN = 1.0
+"""Priority of a pair that has some of its votes: above any mutual information, so that it is finished first."""
+
+Differences = Callable[[Sequence[Item]], Array]
+"""What a model sees differ between the two responses of each pair: `[N, D]`."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """A pair without votes: P(first is better) by the mean of the heads, and what an answer would tell, in nats."""
+
+    key: str
+    probability: float
+    information: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How many pairs the heads were fitted to and how many have been begun; the others, the most uncertain first."""
+
+    fitted: int
+    begun: int
+    heads: int
+    pairs: tuple[Uncertain, ...]
+
+
+def prioritise(store: Store, differences: Differences, *, heads: int = 8, seed: int = 0) -> Selection:
+    """Put the pairs that have no votes in the order of their uncertainty, and those that have been begun before them.
+
+    Known answers, the quiz and items of other kinds stay as they are. Raises `LabellingError` with too few votes.
+    """
+    entries = [one for one in store.labelled_items() if one.item.kind == "compare" and one.item.gold is None]
+    judged = [one for one in entries if any(isinstance(label.final, Compared) for label in one.labels)]
+    open_pairs = [one.item for one in entries if not one.labels]
+    _check(heads, len(judged), len(open_pairs))
+    begun = [one.item.key for one in entries if one.labels]
+    pairs = uncertain(judged, open_pairs, differences, heads=heads, seed=seed)
+    priorities = [(BEGUN, key) for key in begun] + [(pair.information, pair.key) for pair in pairs]
+    with store.write() as db:
+        db.executemany("UPDATE items SET priority = ? WHERE key = ? AND wanted IS NOT NULL", priorities)
+    return Selection(len(judged), len(begun), heads, tuple(pairs))
+
+
+def uncertain(
+    judged: Sequence[LabelledItem], others: Sequence[Item], differences: Differences, *, heads: int, seed: int
+) -> list[Uncertain]:
+    """The other pairs, the most uncertain first, by heads fitted to the judged ones."""
+    shares = vote_share(votes_of(judged))
+    targets = np.array([shares[one.item.key, 0, 1] for one in judged])
+    features = scaled(differences([*(one.item for one in judged), *others]))
+    fitted = fit_heads(features[: len(judged)], targets, heads=heads, prior_std=PRIOR_STD, seed=seed)
+    p = probability(fitted @ features[len(judged) :].T)
+    found = zip((item.key for item in others), p.mean(0).tolist(), mutual_information(p).tolist(), strict=True)
+    return sorted((Uncertain(*one) for one in found), key=lambda pair: -pair.information)
+
+
+def scaled(differences: Array) -> Array:
+    """Differences `[N, D]` of which each feature has the same mean square, and a row the mean square 1 in all.
+
+    They are not centred: which response of a pair is the first is arbitrary, so a mean has no meaning. Features that
+    never differ become 0.
+    """
+    size = np.sqrt((differences**2).mean(0) * (differences != 0.0).any(0).sum())
+    return np.divide(differences, size, out=np.zeros_like(differences), where=size > 0.0)
+
+
+def seen_by(policy: Policy, *, max_tokens: int = 4096, on_progress: Progress = lambda done, total: None) -> Differences:
+    """Differences of a policy's `response_features`. Raises `LabellingError` for a pair longer than the model reads."""
+
+    def differences(items: Sequence[Item]) -> Array:
+        rows = _rows(items, policy)
+        features = response_features(
+            policy.trunk,
+            rows,
+            pad_id=policy.template.pad_id,
+            max_tokens=max_tokens,
+            adapter=policy.adapter,
+            on_progress=on_progress,
+        )
+        return np.stack([(pair[0] - pair[1]).double().numpy() for pair in features])
+
+    return differences
+
+
+def _rows(items: Sequence[Item], policy: Policy) -> list[TokenRow]:
+    longest = getattr(policy.trunk.config, "max_position_embeddings", None)
+    prompts = policy.template.encode_prompts([item.as_prompt() for item in items])
+    texts = iter(policy.template.encode_responses([text for item in items for text in item.responses]))
+    rows = []
+    for item, prompt in zip(items, prompts, strict=True):
+        row = TokenRow(tuple(prompt), (tuple(next(texts)), tuple(next(texts))))
+        tokens = len(row.prompt_ids) + max(map(len, row.responses))
+        if longest is not None and tokens > longest:
+            raise LabellingError(f"the pair {item.key} has {tokens} tokens, and the model reads {longest}")
+        rows.append(row)
+    return rows
+
+
+def _check(heads: int, judged: int, others: int) -> None:
+    if heads < 2:
+        raise LabellingError("one head cannot disagree with itself: heads must be 2 or more")
+    if judged < FEWEST_PAIRS:
+        raise LabellingError(
+            f"{judged} pairs have votes, and it takes {FEWEST_PAIRS} to say which others are uncertain. Until then pairs "
+            "come in random order: let people compare some more first"
+        )
+    if not others:
+        raise LabellingError("every pair has a label already: there is none to choose next")
