@@ -58,7 +58,7 @@ def test_the_pool_beside_a_target_and_groups(tables: Path, trimtab: CommandLine)
     ended = trimtab("annotators", "labels.jsonl", "--attributes", "people.csv", "--target", "target.csv")
     assert ended.code == 0
     assert re.search(r"child or young +│ +8 │ +57 % ", ended.out)
-    assert re.search(r"item-0 +│ 1, 2 │", ended.out)
+    assert re.search(r"item-0 +│ +1, 2 │", ended.out)
     # Two children: neither they nor the six young, who would tell their number, stand anywhere alone.
     assert not re.search(r"│ (child|young) +│", ended.out)
 

@@ -82,9 +82,9 @@ class Chromium:
         self.ready()
 
     def ready(self) -> None:
-        """Wait for the page, and for the half second in which its form takes no second click of a double click."""
-        awake = "return document.readyState == 'complete' && !document.querySelector('form.task[data-sent]')"
-        until(lambda: self.run(awake), "the page is ready")
+        """Wait for the page, but not for the half second in which it takes no second click of a double click."""
+        until(lambda: self.run("return document.readyState == 'complete'"), "the page is ready")
+        self.run("document.querySelector('form.task')?.removeAttribute('data-sent')")
 
     def run(self, script: str, *values: Any) -> Any:
         """What a script on the page returns."""

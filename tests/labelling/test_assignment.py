@@ -16,6 +16,7 @@ from trimtab.labelling.assignment import (
     Task,
     add_turns,
     disagree,
+    is_right,
     keep_draft,
     next_task,
     progress,
@@ -23,7 +24,7 @@ from trimtab.labelling.assignment import (
     record_second,
     task_of,
 )
-from trimtab.labelling.records import Answer, Compared, Item, Ranked, TooHard, Turn
+from trimtab.labelling.records import Answer, Compared, Item, Label, LabelledItem, Ranked, TooHard, Turn
 from trimtab.labelling.store import Store
 
 NOON = 1_000_000.0
@@ -259,3 +260,57 @@ def test_many_at_once(tmp_path: Path) -> None:
         thread.join()
     assert wrong == []
     assert set(votes(store).values()) == {3}
+
+
+def taken_is_true(store: Store) -> bool:
+    """Whether `taken` of every item is its labels and live leases."""
+    return not store.read(
+        "SELECT id FROM items WHERE taken != (SELECT COUNT(*) FROM labels WHERE item = items.id) + "
+        "(SELECT COUNT(*) FROM leases WHERE item = items.id AND state = 'live')"
+    )
+
+
+def test_a_label_that_is_imported_while_its_task_is_open_ends_the_task(tmp_path: Path) -> None:
+    """Or the person would be shown that task again and again, and every answer to it would be thrown away."""
+    store = project(tmp_path, [pair(1), pair(2)], overlap=2)
+    ann = number_of(store, "ann")
+    task = next_task(store, ann, now=NOON)
+    imported = LabelledItem(item=task.item, labels=(Label(annotator="ann", answer=SECOND),))
+    assert store.add_labels([imported]) == 1
+    assert taken_is_true(store)
+    assert not record(store, task.lease, ann, FIRST, now=NOON)  # the page was still open
+    following = next_task(store, ann, now=NOON)
+    assert following is not None
+    assert following.item != task.item
+    assert taken_is_true(store)
+
+
+def test_a_label_that_is_imported_after_the_lease_counts_once(tmp_path: Path) -> None:
+    store = project(tmp_path, [pair(1)], overlap=1, lease_minutes=30)
+    ann, bo = number_of(store, "ann"), number_of(store, "bo")
+    task = next_task(store, ann, now=NOON)
+    assert next_task(store, bo, now=NOON + 31 * MINUTE) is not None  # ann's has run out
+    store.add_labels([LabelledItem(item=task.item, labels=(Label(annotator="ann", answer=SECOND),))])
+    assert taken_is_true(store)
+    assert store.read("SELECT taken FROM items")[0]["taken"] == 2  # ann's label, bo's lease
+
+
+def test_that_nobody_can_judge_it_can_be_the_known_answer() -> None:
+    assert is_right(TooHard(reason="mine"), TooHard())
+    assert not is_right(FIRST, TooHard())
+    assert not is_right(TooHard(), FIRST)
+
+
+def test_a_clock_that_jumps_gives_nothing_away_twice_and_takes_nothing_back(tmp_path: Path) -> None:
+    """A day forward: leases end, answers still count. Back again: no negative time, and the lease can be used."""
+    store = project(tmp_path, [pair(1), pair(2)], overlap=1)
+    ann, bo = number_of(store, "ann"), number_of(store, "bo")
+    early = next_task(store, ann, now=NOON)
+    assert next_task(store, bo, now=NOON + 24 * 60 * MINUTE) is not None
+    assert record(store, early.lease, ann, FIRST, now=NOON - 24 * 60 * MINUTE)
+    assert taken_is_true(store)
+    (label,) = [label for entry in store.labelled_items() for label in entry.labels]
+    assert label.seconds == 0
+    later = next_task(store, bo, now=NOON - 24 * 60 * MINUTE)
+    assert record(store, later.lease, bo, FIRST, now=NOON)
+    assert taken_is_true(store)

@@ -1,4 +1,4 @@
-"""The pages in a real browser: each kind of task by mouse and by keyboard, and what goes wrong between people and tabs."""
+"""The pages in a real browser: each kind of task by mouse and by keyboard, several people, several tabs, a phone."""
 
 from __future__ import annotations
 
@@ -224,28 +224,57 @@ def test_each_kind_by_mouse_and_by_keyboard(
     assert ann.heading == bo.heading == "Nothing is left for you"
 
 
-def test_what_cannot_be_judged_takes_one_key_and_no_more(people: Any) -> None:
-    """Pressed twice, it does not say the same of the next task, which nobody has read yet."""
+def test_what_cannot_be_judged_takes_one_key(people: Any) -> None:
+    """Pressed twice or held down, it does not say the same of the next task, which nobody has read yet."""
     store, ann = people([graded(1), graded(2)], "ann")
     with ann.turning_the_page():
-        ann.keys("h")
-    ann.open()
-    ann.run("document.querySelector('form.task').dataset.sent = 'early'")
-    ann.keys("h")
+        ann.keys("h", "h")
+    held = "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'h', bubbles: true, repeat: true}));"
+    assert ann.run(held + "return document.querySelector('form.task').dataset.sent") is None
     assert [label.answer for label in labels(store)] == [TooHard()]
+    assert ann.heading == "How good is this answer?"
 
 
 # What goes wrong ----------------------------------------------------------------------------------------------------
 
 
+SEND_TWICE = """
+const seen = [], form = document.querySelector("form.task"), send = form.querySelector(".primary");
+form.addEventListener("submit", (event) => seen.push(event.defaultPrevented));
+send.click(); send.click();
+return seen;
+"""
+SEND_AT_ONCE = "document.addEventListener('DOMContentLoaded', () => document.querySelector('.primary')?.click())"
+
+
+def rankings(number: int) -> list[Item]:
+    """Tasks that can be sent as they come: their first order would count as a ranking."""
+    return [Item(kind="rank", prompt=question(str(n)), responses=("zero", "one")) for n in range(number)]
+
+
 def test_a_double_click_on_send_sends_once(people: Any) -> None:
-    """Neither the same answer twice, nor the next task, whose first order would count as a ranking."""
-    rankings = [Item(kind="rank", prompt=question(str(n)), responses=("zero", "one")) for n in range(3)]
-    store, ann = people(rankings, "ann")
+    store, ann = people(rankings(2), "ann")
+    with ann.turning_the_page():
+        assert ann.run(SEND_TWICE) == [False, True]
     with ann.turning_the_page():
         ann.double_click("form.task .primary")
-    assert len(labels(store)) == 1
+    assert len(labels(store)) == 2
+
+
+def test_the_second_click_does_not_send_the_next_task(people: Any) -> None:
+    """The click comes down as soon as the next page is there."""
+    store, ann = people(rankings(2), "ann")
+    script = ann.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SEND_AT_ONCE})
+    with ann.turning_the_page():
+        ann.click("form.task .primary")
+    ann.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
     assert ann.heading == "Put the answers in order, the best first."
+    assert len(labels(store)) == 1
+    ann.driver.refresh()
+    until(lambda: not ann.all("form.task[data-sent]"), "the page takes clicks")
+    with ann.turning_the_page():
+        ann.click("form.task .primary")
+    assert len(labels(store)) == 2
 
 
 def test_two_tabs_a_stale_tab_and_the_back_button_make_one_label(people: Any) -> None:
@@ -321,11 +350,11 @@ def test_the_second_vote_after_the_critiques(people: Any) -> None:
     store, ann, bo = people([ITEMS["compare"]], "ann", "bo", show_critiques=True)
     for who, first, second in ((ann, "1", "5"), (bo, "h", "")):
         assert "of the first" not in who.text
-        who.keys(first)
-        if first != "h":
-            who.control_enter()
-        until(lambda who=who: who.heading == "Do you still think so?", "the critiques are shown")
-        who.ready()
+        with who.turning_the_page():
+            who.keys(first)
+            if first != "h":
+                who.control_enter()
+        assert who.heading == "Do you still think so?"
         assert "of the first" in who.text
         with who.turning_the_page():
             if second:
@@ -339,19 +368,19 @@ def test_the_second_vote_after_the_critiques(people: Any) -> None:
 
 
 def test_two_at_once_and_what_the_lead_then_reads(people: Any) -> None:
-    """Ann and Bo take turns at three pairs and a known one: two votes each, seen by the lead as 6 of 6."""
-    store, ann, bo, lead = people([pair(1), pair(2), pair(3), gold_pair(4)], "ann", "bo", "lead", gold_share=0.5)
-    for _ in range(4):
+    """Ann and Bo take turns at two pairs and a known one: two votes each, seen by the lead as 4 of 4."""
+    store, ann, bo, lead = people([pair(1), pair(2), gold_pair(3)], "ann", "bo", "lead", gold_share=0.5)
+    for _ in range(3):
         for who in (ann, bo):
             better = "1" if "first" in who.find("[data-letter=A]").text else "5"
             who.keys(better)
             with who.turning_the_page():
                 who.control_enter()
-    assert len(labels(store)) == 8
+    assert len(labels(store)) == 6
     lead.open("/dashboard")
     assert lead.run("return [...document.querySelectorAll('.tiles dd')].slice(0, 2).map((one) => one.innerText)") == [
-        "3\nof 3",
-        "6\nof 6",
+        "2\nof 2",
+        "4\nof 4",
     ]
     people_table = lead.run("return [...document.querySelectorAll('tbody th')].map((one) => one.innerText)")
     assert {"ann", "bo"} <= set(people_table)
@@ -423,6 +452,7 @@ def test_pages_on_a_narrow_phone_and_for_a_screen_reader(people: Any, kind: str)
     ann.shape(360, 780)
     ann.open()
     assert ann.run("return document.documentElement.scrollWidth") <= 360
+    assert ann.run("return [...document.querySelectorAll('.text')].every((one) => one.scrollWidth <= one.clientWidth)")
     assert ann.run(UNNAMED) == []
     assert ann.run(TARGETS) == []
     headings = ann.run(HEADINGS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trimtab.cli.options import AllowRemoteCode
+from trimtab.cli.wrap import printable
 from trimtab.errors import LabellingError
 
 if TYPE_CHECKING:
@@ -106,14 +107,19 @@ def _serve(
 
 def _tell(store: Store, base: str, secrets: Mapping[str, str]) -> None:
     counts = store.counts()
-    typer.echo(f"{store.settings.title}: {counts['items']:,} items, {counts['given']:,} of {counts['wanted']:,} votes")
+    typer.echo(f"{printable(store.settings.title)}: {counts['items']:,} items, {counts['given']:,} of {counts['wanted']:,} votes")
     for name, secret in secrets.items():
         typer.echo(f"{name}: {base.rstrip('/')}/in/{secret}")
-    others = [name for name in store.annotators() if name not in secrets]
+    others = [_one_line(name) for name in store.annotators() if name not in secrets]
     if others:
         typer.echo(f"Links given before still work: {', '.join(others)}. --new-links replaces all of them")
     if not store.annotators():
         typer.echo("Nobody is invited yet: --annotators ann,bo")
+
+
+def _one_line(name: str) -> str:
+    """A name for a terminal. Those of people who came with imported labels may hold anything."""
+    return name if name.isprintable() else repr(name)
 
 
 def _name(host: str) -> str:

@@ -39,7 +39,9 @@ def select_command(
 
 
 def _show(found: Selection) -> None:
-    typer.echo(f"{found.heads} heads were fitted to {found.fitted:,} pairs; {len(found.pairs):,} others now come in order")
+    typer.echo(
+        f"{found.heads} heads were fitted to {found.fitted:,} pairs; {len(found.pairs):,} others now come in order"
+    )
     typer.echo("Most uncertain:")
     for pair in found.pairs[:_SHOWN]:
         typer.echo(f"  {pair.key}: first is better with {pair.probability:.0%}, worth {pair.information:.2g} nats")

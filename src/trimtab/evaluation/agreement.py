@@ -175,7 +175,7 @@ def _table(tally: Mapping[tuple[int, int], int], rows: int, columns: int) -> Cal
     numbers = np.array(list(tally.values()), dtype=np.float64)
 
     def table(weights: Array) -> Array:
-        cells: Array = np.bincount(cell, weights[owner] * numbers, rows * columns)
+        cells = np.bincount(cell, weights[owner] * numbers, rows * columns).astype(np.float64)
         return cells.reshape(rows, columns)
 
     return table

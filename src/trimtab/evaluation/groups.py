@@ -132,8 +132,8 @@ class _Deal:
         """By group and question: how many voted, and how much of that was for first."""
         rows, columns = self._size
         cell = groups[self._person] * columns + self._question
-        number: Array = np.bincount(cell, minlength=rows * columns).astype(np.float64)
-        first: Array = np.bincount(cell, self._share, rows * columns)
+        number = np.bincount(cell, minlength=rows * columns).astype(np.float64)
+        first = np.bincount(cell, self._share, rows * columns).astype(np.float64)
         return number.reshape(rows, columns), first.reshape(rows, columns)
 
 

@@ -14,7 +14,8 @@ from trimtab.seeds import mix
 
 Array = NDArray[np.float64]
 
-_TOLERANCE = 1e-8
+_TOLERANCE = 1e-12  # nats that a Newton step promises; the next one would promise about the square of it
+_ROUNDING = 1e-13
 _MOST_STEPS = 100
 
 
@@ -24,31 +25,29 @@ def fit_head(differences: Array, targets: Array, counts: Array, *, prior_std: fl
     `differences` `[N, D]`; `targets` `[N]`, P(first is better) as people see it; `counts` `[N]`, how often each pair
     counts. Minimises the counted sum of cross-entropies plus |w|² / (2 prior_std²), which is strictly convex.
     """
-    _, width = differences.shape
-    head, precision = np.zeros(width), 1.0 / prior_std**2
-    for _ in range(_MOST_STEPS):
+    head, prior = np.zeros(differences.shape[1]), np.eye(differences.shape[1]) / prior_std**2
+
+    def loss(head: Array) -> float:
         margins = differences @ head
-        p = probability(margins)
-        gradient = differences.T @ (counts * (p - targets)) + precision * head
-        curvature = (differences.T * (counts * p * (1.0 - p))) @ differences
-        step = np.linalg.solve(curvature + precision * np.eye(width), gradient)
-        decrement = float(gradient @ step)
-        if decrement < _TOLERANCE**2:
-            break
-        before, size = _loss(margins, head, targets, counts, precision), 1.0
-        towards = differences @ step
-        # Far from the minimum a whole step can overshoot. Half of the promised descent is asked for at most.
-        while _loss(margins - size * towards, head - size * step, targets, counts, precision) > (
-            before - 0.25 * size * decrement + 1e-12 * abs(before)
-        ):
+        return float(counts @ (np.logaddexp(0.0, margins) - targets * margins) + 0.5 * head @ prior @ head)
+
+    for _ in range(_MOST_STEPS):
+        p = probability(differences @ head)
+        slope = differences.T @ (counts * (p - targets)) + prior @ head
+        step = np.linalg.solve((differences.T * (counts * p * (1.0 - p))) @ differences + prior, slope)
+        promised, before, size = float(slope @ step), loss(head), 1.0
+        # A whole step may overshoot: take less of it until a quarter of what it promises comes true.
+        while loss(head - size * step) > before - 0.25 * size * promised + _ROUNDING * before:
             size /= 2
         head = head - size * step
+        if promised < _TOLERANCE:
+            break
     return head
 
 
 def fit_heads(differences: Array, targets: Array, *, heads: int, prior_std: float, seed: int) -> Array:
     """Heads `[K, D]`, each fitted to pairs drawn with replacement, as many as there are (Efron 1979)."""
-    # The best head is a sum of the differences it was fitted to, so no more directions than pairs need to be solved for.
+    # The best head is a weighted sum of the differences it was fitted to: solve in as many directions as there are.
     basis, _ = np.linalg.qr(differences.T)
     inside = differences @ basis
     return np.stack(
@@ -84,8 +83,3 @@ def entropy(p: Array) -> Array:
     q = 1.0 - p
     with np.errstate(divide="ignore", invalid="ignore"):
         return -np.where(p > 0.0, p * np.log(p), 0.0) - np.where(q > 0.0, q * np.log(q), 0.0)
-
-
-def _loss(margins: Array, head: Array, targets: Array, counts: Array, precision: float) -> float:
-    surprise = np.logaddexp(0.0, margins) - targets * margins
-    return float(counts @ surprise + 0.5 * precision * (head @ head))

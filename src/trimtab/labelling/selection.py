@@ -129,8 +129,8 @@ def _check(heads: int, judged: int, others: int) -> None:
         raise LabellingError("one head cannot disagree with itself: heads must be 2 or more")
     if judged < FEWEST_PAIRS:
         raise LabellingError(
-            f"{judged} pairs have votes, and it takes {FEWEST_PAIRS} to say which others are uncertain. Until then pairs "
-            "come in random order: let people compare some more first"
+            f"pairs with votes: {judged}. It takes {FEWEST_PAIRS} to say which others are uncertain; until then all "
+            "come in random order"
         )
     if not others:
         raise LabellingError("every pair has a label already: there is none to choose next")

@@ -31,6 +31,12 @@ FIRST_GUIDELINES = """# How to judge
 """
 
 
+ADD_ITEM = (
+    "INSERT INTO items (key, record, is_gold, is_quiz, priority, place, wanted) VALUES (?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (key) DO NOTHING"
+)
+
+
 class Store:
     """The database of one project. Any thread may use it; writes come one after the other."""
 
@@ -128,9 +134,9 @@ class Store:
 
     def add_items(self, items: Iterable[Item], *, priority: float = 0.0) -> int:
         """Put items into the queue, in random order; returns how many were new. One that is there stays as it is."""
-        known = list(items)  # before the transaction: whoever labels meanwhile must not wait for a file to be read
+        rows = [self._row(item, priority) for item in items]  # first: who labels meanwhile must not wait for this
         with self.write() as db:
-            return sum(self._add_item(db, item, priority) is not None for item in known)
+            return db.executemany(ADD_ITEM, rows).rowcount if rows else 0
 
     def add_labels(self, labelled: Iterable[LabelledItem]) -> int:
         """Take in labels given elsewhere, with their items; returns how many were new.
@@ -138,31 +144,21 @@ class Store:
         Annotators who are not known become so, without a link. A second label of a person for an item is left out.
         """
         added = 0
-        known = list(labelled)
+        entries = [(entry, self._row(entry.item, 0.0)) for entry in labelled]
         with self.write() as db:
-            for entry in known:
-                self._add_item(db, entry.item, 0.0)
+            for entry, row in entries:
+                db.execute(ADD_ITEM, row)
                 item = db.execute("SELECT id FROM items WHERE key = ?", (entry.item.key,)).fetchone()[0]
                 for label in entry.labels:
                     added += insert_label(db, item, _named(db, label.annotator), label)
         return added
 
-    def _add_item(self, db: sqlite3.Connection, item: Item, priority: float) -> int | None:
+    def _row(self, item: Item, priority: float) -> tuple[Any, ...]:
+        """An item as `ADD_ITEM` takes it."""
         everyone = item.gold is not None
         place = random.Random(item.key).getrandbits(31)  # a shuffle that stays the same however items come in
-        return db.execute(
-            "INSERT INTO items (key, record, is_gold, is_quiz, priority, place, wanted) VALUES (?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (key) DO NOTHING RETURNING id",
-            (
-                item.key,
-                item.model_dump_json(),
-                everyone,
-                item.is_quiz,
-                priority,
-                place,
-                None if everyone else self.settings.overlap,
-            ),
-        ).fetchone()
+        wanted = None if everyone else self.settings.overlap
+        return (item.key, item.model_dump_json(), everyone, item.is_quiz, priority, place, wanted)
 
     def item(self, number: int) -> Item:
         """The item of a row."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
@@ -66,7 +66,12 @@ class Web:
             raise HTTPException(403, "This link is not valid (any more). Ask whoever sent it for a new one.")
         answer = RedirectResponse("/", 303)
         answer.set_cookie(
-            COOKIE, session, httponly=True, samesite="lax", max_age=86400 * people.SESSION_DAYS, path="/",
+            COOKIE,
+            session,
+            httponly=True,
+            samesite="lax",
+            max_age=86400 * people.SESSION_DAYS,
+            path="/",
             secure=request.url.scheme == "https",
         )
         return answer
@@ -101,10 +106,10 @@ class Web:
         except LabellingError as error:
             progress = assignment.progress(self.store, person.id)
             return self.pages.task(person, task, progress, problem=str(error), sent=fields)
-        is_new = assignment.record(self.store, task.lease, person.id, answer, now=time.time())
+        assignment.record(self.store, task.lease, person.id, answer, now=time.time())
         if task.item.is_quiz:
             return RedirectResponse(f"/quiz/{task.lease}", 303)
-        if self._may_see_critiques(task) and is_new:
+        if self._may_see_critiques(task):
             return RedirectResponse(f"/second/{task.lease}", 303)
         return RedirectResponse("/", 303)
 
@@ -156,9 +161,12 @@ class Web:
 
     # Reading --------------------------------------------------------------------------------------------------------
 
-    def guidelines(self, person: SignedIn, version: int | None = None) -> Response:
+    def guidelines(self, person: SignedIn, version: Annotated[int | None, Query(lt=2**31)] = None) -> Response:
         """The guidelines, newest or of a version."""
-        return self.pages.guidelines(person, *self.store.guidelines(version))
+        found, text = self.store.guidelines(version)
+        if found == 0:
+            raise HTTPException(404, "There is no such version of the guidelines.")
+        return self.pages.guidelines(person, found, text)
 
     def about_me(self, person: SignedIn) -> Response:
         """A person's own progress and what they said of themselves."""
@@ -285,6 +293,11 @@ def application(
     def busy(_: Request, __: sqlite3.OperationalError) -> Response:
         words = "The database is busy or its disk is full: nothing was taken. Please try again in a minute."
         return web.pages.message("That did not work", words, status=503, way_back=True)
+
+    @app.exception_handler(Exception)
+    def broken(_: Request, __: Exception) -> Response:  # what happened is on the server's standard error
+        words = "Something is wrong with this server, not with you. Please tell the lead of the project."
+        return web.pages.message("That did not work", words, status=500, way_back=True)
 
     return Guard(app, hosts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +21,7 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 LARGEST_BODY = 4_000_000
+_PORT = re.compile(r":[0-9]*\Z")
 _ALWAYS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 Application = Callable[..., Any]
@@ -58,8 +60,8 @@ class Guard:
         await self.app(scope, _limited(receive), sending)
 
     def _refusal(self, headers: dict[str, str]) -> tuple[int, str] | None:
-        host = headers.get("host", "").rsplit(":", 1)[0].strip("[]").lower()
-        if self.hosts and host not in self.hosts:
+        host = _PORT.sub("", headers.get("host", "")).lower()
+        if self.hosts and host.removeprefix("[").removesuffix("]") not in self.hosts:
             return 421, "This server does not go by that name. Start it with --host to let it."
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > LARGEST_BODY:

@@ -62,6 +62,7 @@ class Pages:
             auto_reload=False,
         )
         self._templates.filters["visible"] = text.visible
+        self._templates.filters["under"] = lambda estimate: estimate.replace(" (", "\n(")
         self._templates.globals["title"] = store.settings.title
 
     def task(
@@ -126,16 +127,12 @@ class Pages:
 
     def guidelines(self, person: Person, version: int, markdown: str) -> HTMLResponse:
         """The guidelines."""
-        return self._render(
-            "guidelines.html", 200, person=person, version=version, guidelines=text.as_html(markdown)
-        )
+        return self._render("guidelines.html", 200, person=person, version=version, guidelines=text.as_html(markdown))
 
     def about_me(self, person: Person, progress: Progress, said: dict[str, str]) -> HTMLResponse:
         """A person's own page."""
         attributes = self._store.settings.attributes
-        return self._render(
-            "me.html", 200, person=person, progress=progress, attributes=attributes, said=said
-        )
+        return self._render("me.html", 200, person=person, progress=progress, attributes=attributes, said=said)
 
     def dashboard(self, person: Person, summary: dict[str, Any]) -> HTMLResponse:
         """The lead's page."""

@@ -16,7 +16,8 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def listen(host: str, port: int) -> socket.socket:
     """A socket at this address; port 0 takes a free one. Raises `LabellingError` if it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small packets at once on sockets that say they are TCP; on others a page waits 40 ms for the other side
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -36,10 +37,20 @@ def serve(
     hosts: frozenset[str] = LOOPBACK,
     on_stop: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until a signal ends it; requests that have begun are finished. Empty `hosts` answers to any name."""
+    """Serve until a signal ends it; requests that have begun are finished. Empty `hosts` answers to any name.
+
+    Only then there may be a proxy, whose word (of this machine) is taken for where a request came from.
+    """
     import uvicorn
 
     app: Any = application(store, summarise, model, hosts)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=not hosts,
+        timeout_graceful_shutdown=5,
+    )
     uvicorn.Server(config).run(sockets=[listener])
     on_stop()
