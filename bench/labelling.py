@@ -88,8 +88,9 @@ def measure(folder: Path, annotators: int, labels: int, think: float) -> dict[st
 
     store = Store.create(folder / "project", Settings(overlap=2, extra_vote=False))
     question = "Is this receipt enough? " + "It names the ship and the day. " * 10
+    responses = ("Yes. " * 40, "No. " * 40)
     store.add_items(
-        Item(kind="compare", prompt=(Turn(role="user", content=f"{n}: {question}"),), responses=("Yes. " * 40, "No. " * 40))
+        Item(kind="compare", prompt=(Turn(role="user", content=f"{n}: {question}"),), responses=responses)
         for n in range(int(labels * ITEMS_A_LABEL) + annotators)
     )
     names = ",".join(f"person{n}" for n in range(annotators))

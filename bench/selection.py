@@ -2,8 +2,8 @@
 
 python -m bench.selection --model runs/demo/sft [--seeds 30] [--start 24] [--batch 24] [--budget 312]
 
-Every seed draws the same first pairs for all rules. After each batch the heads are fitted anew; what is measured is how
-often their mean prefers the better response of held-out pairs. Prints tables in Markdown.
+Every seed draws the same first pairs for all rules. After each batch everything is fitted anew; what is measured is how
+often a head fitted to all votes so far prefers the better response of held-out pairs. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from statistics import fmean
 import numpy as np
 
 from trimtab.evaluation.statistics import Estimate, paired_difference
-from trimtab.labelling.reward_heads import Array, entropy, fit_heads, mutual_information, probability
+from trimtab.labelling.reward_heads import Array, entropy, fit_head, fit_heads, mutual_information, probability
 from trimtab.labelling.selection import PRIOR_STD, scaled
+from trimtab.seeds import mix
 
 DATA = Path(__file__).parent.parent / "examples" / "expense_desk"
 
-Rule = Callable[[Array, np.random.Generator], Array]
-"""From the heads' probabilities `[K, M]` to what is asked first, `[M]`: the highest."""
+Rule = Callable[[Array, Array, np.random.Generator], Array]
+"""What is asked first, `[M]`: the highest. From the ensemble's probabilities `[K, M]`, and those of one head `[M]`."""
 
 RULES: Mapping[str, Rule] = {
-    "random": lambda p, rng: rng.random(p.shape[1]),
-    "information": lambda p, rng: mutual_information(p),
-    "variance": lambda p, rng: p.var(0),
-    "even": lambda p, rng: entropy(p.mean(0)),
+    "random": lambda ensemble, one, rng: rng.random(one.shape),
+    "information": lambda ensemble, one, rng: mutual_information(ensemble),
+    "even": lambda ensemble, one, rng: entropy(one),
 }
+"""By chance; where heads disagree, as `trimtab labels select` has it; where one head cannot decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,12 @@ def curve(rule: str, pool: Pairs, heldout: Pairs, plan: Plan, seed: int) -> list
     asked, others = order[: plan.start], order[plan.start :]
     found = []
     for size in plan.sizes:
-        heads = fit_heads(
-            pool.differences[asked], pool.targets[asked], heads=plan.heads, prior_std=PRIOR_STD, seed=seed + size
-        )
-        found.append(accuracy(probability(heads @ heldout.differences.T).mean(0), heldout.targets))
-        worth = RULES[rule](probability(heads @ pool.differences[others].T), rng)
+        seen = pool.differences[asked], pool.targets[asked]
+        head = fit_head(*seen, np.ones(size), prior_std=PRIOR_STD)
+        found.append(accuracy(probability(heldout.differences @ head), heldout.targets))
+        heads = fit_heads(*seen, heads=plan.heads, prior_std=PRIOR_STD, seed=mix(seed, size))
+        left = pool.differences[others]
+        worth = RULES[rule](probability(heads @ left.T), probability(left @ head), rng)
         chosen = np.argsort(-worth, kind="stable")[: plan.batch]
         asked, others = np.concatenate([asked, others[chosen]]), np.delete(others, chosen)
     return found

@@ -86,7 +86,7 @@ def test_a_run_waits_for_people_and_goes_on_with_what_they_said(trimtab: Command
 
     waiting = trimtab("run", recipe)
     assert waiting.code == 130
-    assert re.search(r"label: waiting for people: 0 of 10 votes are in\. .*trimtab label \S*desk --annotators", waiting.err)
+    assert "label: waiting for people: 0 of 10 votes are in. Let them label with: trimtab label" in waiting.err
     store = Store.open(tmp_path / "desk")
     entries = list(store.labelled_items())
     assert len(entries) == 5

@@ -1,4 +1,4 @@
-"""A browser without a screen: follows links, fills in forms, keeps cookies. And the page it sees, as a parser sees it."""
+"""A browser without a screen: follows links, fills in forms, keeps cookies; and the page as a parser sees it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.labelling.world import gold_pair, grade, graded, number_of, pair, project, quiz_pair
+from tests.labelling.world import gold_pair, grade, graded, number_of, pair, project, quiz_pair, taken_is_true
 
 from trimtab.errors import LabellingError
 from trimtab.labelling.assignment import (
@@ -213,7 +213,7 @@ def test_a_dialogue_grows_by_what_follows_what_is_there(tmp_path: Path) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.sampled_from("open take late".split()), st.booleans()), max_size=40),
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["open", "take", "late"]), st.booleans()), max_size=40),
     st.integers(1, 3),
 )
 def test_whatever_people_do_counts_stay_true(
@@ -260,14 +260,6 @@ def test_many_at_once(tmp_path: Path) -> None:
         thread.join()
     assert wrong == []
     assert set(votes(store).values()) == {3}
-
-
-def taken_is_true(store: Store) -> bool:
-    """Whether `taken` of every item is its labels and live leases."""
-    return not store.read(
-        "SELECT id FROM items WHERE taken != (SELECT COUNT(*) FROM labels WHERE item = items.id) + "
-        "(SELECT COUNT(*) FROM leases WHERE item = items.id AND state = 'live')"
-    )
 
 
 def test_a_label_that_is_imported_while_its_task_is_open_ends_the_task(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_log_itself_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_those_who_wait_share_the_next_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a first flush goes on eight more ask: what they wrote may be too late for it, so one more serves all eight."""
+    """While a first flush goes on eight more ask. It may be too early for what they wrote; one more serves them all."""
     shared = Flush(tmp_path / "log")
     flushes: list[int] = []
     begun, go_on = threading.Event(), threading.Event()
@@ -68,7 +68,9 @@ def test_those_who_wait_share_the_next_flush(tmp_path: Path, monkeypatch: pytest
     assert flushes == [1, 9]
 
 
-def test_a_flush_that_fails_is_told_to_everyone_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flush_that_fails_is_told_to_everyone_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared = Flush(tmp_path / "log")
     results: list[Any] = [OSError("disk"), None]
 

@@ -5,29 +5,17 @@ from __future__ import annotations
 import http.client
 import random
 import re
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from tests.labelling.world import pair, project
+from tests.labelling.server import start
+from tests.labelling.world import pair, project, taken_is_true
 
 from trimtab.labelling import people
 from trimtab.labelling.store import Store
-
-SERVER = """
-import sys
-from pathlib import Path
-from trimtab.labelling.dashboard import Dashboard
-from trimtab.labelling.store import Store
-from trimtab.labelling.web.serve import listen, serve
-listener = listen("127.0.0.1", 0)
-print(listener.getsockname()[1], flush=True)
-serve(Store.open(Path(sys.argv[1])), listener, summarise=Dashboard())
-"""
 
 
 class Annotator:
@@ -86,9 +74,7 @@ class Annotator:
 
 def work_until_killed(folder: Path, annotators: list[Annotator], seconds: float) -> None:
     """Start the server, let everyone work, kill it `seconds` after the first answer of this time."""
-    server = subprocess.Popen([sys.executable, "-c", SERVER, str(folder)], stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    port = int(server.stdout.readline())
+    server, port = start(folder)
     before = sum(len(one.acknowledged) for one in annotators)
     threads = [threading.Thread(target=one.work, args=(port,)) for one in annotators]
     for thread in threads:
@@ -129,9 +115,6 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_kills(tmp_path: Path, kills:
     assert len(told) >= kills
     assert [row[0] for row in store.read("PRAGMA integrity_check")] == ["ok"]
     assert store.read("PRAGMA foreign_key_check") == []
-    assert store.read(
-        "SELECT id FROM items WHERE taken != (SELECT COUNT(*) FROM labels WHERE item = items.id) + "
-        "(SELECT COUNT(*) FROM leases WHERE item = items.id AND state = 'live')"
-    ) == []
+    assert taken_is_true(store)
     people_now = [people.whose(store, one.cookie.partition("=")[2]) for one in annotators]
     assert [person and person.name for person in people_now] == list(names)

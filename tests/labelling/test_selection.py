@@ -54,7 +54,9 @@ def store(tmp_path: Path) -> Store:
     """Twenty judged pairs, and of each other kind of item what there can be."""
     others = [pair("clear", 4.0, 0.0), pair("same", 0.0, 0.0), pair("unclear", 0.0, 4.0)]
     store = project(tmp_path, [*others, gold_pair(1), quiz_pair(2), graded(3)], overlap=2, gold_share=0.0)
-    store.add_labels([*judged(), votes(pair("begun", 1.0, 1.0), Compared(preference=1)), votes(pair("hard", 1.0, 0.0), TooHard())])
+    store.add_labels(
+        [*judged(), votes(pair("begun", 1.0, 1.0), Compared(preference=1)), votes(pair("hard", 1.0, 0.0), TooHard())]
+    )
     return store
 
 

@@ -148,9 +148,8 @@ def test_the_second_vote_after_the_critiques(tmp_path: Path) -> None:
     assert "of first" not in ann.page().text
     second = Page(ann.send(preference="1").text)
     assert "of first" in second.text
-    assert [a for a in second.named("input") if a.get("value") == "1" and a.get("name") == "preference"][0].keys() >= {
-        "checked"
-    }
+    first_vote = [a for a in second.named("input") if a.get("name") == "preference" and "checked" in a]
+    assert [a["value"] for a in first_vote] == ["1"]
     ann.send("/second", second, preference="-1")
     (label,) = labels(store)
     assert label.answer.preference == -label.after_aid.preference != 0
@@ -209,3 +208,26 @@ def test_attributes_are_ones_own_and_only_the_offered_choices(tmp_path: Path) ->
 def test_when_nothing_is_left(tmp_path: Path) -> None:
     _, ann = ann_on(tmp_path, pair(1))
     assert "Nothing is left for you" in ann.send(preference="0").text
+
+
+def test_a_second_vote_that_lacks_something_comes_back_with_the_critiques(tmp_path: Path) -> None:
+    """Whoever could not judge before has nothing chosen yet, and may still be unable to judge."""
+    store, ann = ann_on(tmp_path, pair(1, critiques=("of first", "of second")), show_critiques=True)
+    second = Page(ann.send(too_hard="1").text)
+    again = ann.send("/second", second)
+    assert again.status_code == 400
+    assert "say which answer is better" in again.text
+    assert "of first" in again.text
+    ann.send("/second", second, too_hard="1")
+    (label,) = labels(store)
+    assert label.after_aid == TooHard()
+
+
+def test_a_page_that_is_not_there_shows_the_way_back(tmp_path: Path) -> None:
+    """To those who have a task; not to a stranger with a wrong link."""
+    _, ann = ann_on(tmp_path, pair(1))
+    for path in ("/nowhere", "/quiz/x", "/guidelines?version=x"):
+        found = ann.client.get(path)
+        assert found.status_code == 404
+        assert "To your task" in found.text
+    assert "To your task" not in ann.client.get("/in/wrong").text

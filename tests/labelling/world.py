@@ -43,5 +43,13 @@ def project(folder: Path, items: Sequence[Item], names: Sequence[str] = ("ann", 
     return store
 
 
+def taken_is_true(store: Store) -> bool:
+    """Whether `taken` of every item is its labels and live leases."""
+    return not store.read(
+        "SELECT id FROM items WHERE taken != (SELECT COUNT(*) FROM labels WHERE item = items.id) + "
+        "(SELECT COUNT(*) FROM leases WHERE item = items.id AND state = 'live')"
+    )
+
+
 def number_of(store: Store, name: str) -> int:
     return int(store.read("SELECT id FROM annotators WHERE name = ?", name)[0]["id"])

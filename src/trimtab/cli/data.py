@@ -67,13 +67,14 @@ def _progress() -> Iterator[Watch]:
 
 
 def renames(options: list[str]) -> dict[str, str]:
-    renames: dict[str, str] = {}
+    """Options such as prompt=question as the mapping of columns."""
+    found: dict[str, str] = {}
     for option in options:
         ours, _, theirs = option.partition("=")
         if not ours or not theirs:
             raise UserError(f"--columns {option}: write OURS=THEIRS, such as --columns prompt=question.")
-        renames[ours] = theirs
-    return renames
+        found[ours] = theirs
+    return found
 
 
 def _template(model: str | None) -> ChatTemplate | None:

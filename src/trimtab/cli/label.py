@@ -99,7 +99,7 @@ def _serve(
     base = url or f"http://{_name(host)}:{listener.getsockname()[1]}"
     _tell(store, base, secrets)
     if host != LOOPBACK and not url:
-        typer.echo("Anyone who can reach this address can try to sign in, and nothing is encrypted: see docs/labelling.md")
+        typer.echo("Anyone who can reach this address can try to sign in, and nothing is encrypted: docs/labelling.md")
     typer.echo("Ctrl+C stops; nothing is lost by that")
     names = NAMES if host == LOOPBACK and not url else frozenset()
     serve(store, listener, summarise=Dashboard(), model=speaker, hosts=names)
@@ -107,7 +107,8 @@ def _serve(
 
 def _tell(store: Store, base: str, secrets: Mapping[str, str]) -> None:
     counts = store.counts()
-    typer.echo(f"{printable(store.settings.title)}: {counts['items']:,} items, {counts['given']:,} of {counts['wanted']:,} votes")
+    so_far = f"{counts['given']:,} of {counts['wanted']:,} votes"
+    typer.echo(f"{printable(store.settings.title)}: {counts['items']:,} items, {so_far}")
     for name, secret in secrets.items():
         typer.echo(f"{name}: {base.rstrip('/')}/in/{secret}")
     others = [_one_line(name) for name in store.annotators() if name not in secrets]

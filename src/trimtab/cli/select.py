@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,23 +17,34 @@ if TYPE_CHECKING:
     from trimtab.labelling.selection import Selection
     from trimtab.models.policy import Policy
 
+SECONDS_BETWEEN_LINES = 10.0
 _SHOWN = 5
 
 
 def select_command(
     project: Annotated[Path, typer.Argument(help="The project's folder.")],
-    model: Annotated[str, typer.Option(help="Whose view of the responses counts: a folder, a name, a stage.")],
-    heads: Annotated[int, typer.Option(min=2, help="Reward heads whose disagreement is measured.")] = 8,
+    model: Annotated[str, typer.Option(help="A model to read the responses: a folder, a name, a stage.")],
+    heads: Annotated[int, typer.Option(min=2, help="Reward heads whose disagreement counts.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Draws the pairs each head is fitted to.")] = 0,
     as_json: Json = False,
     allow_remote_code: AllowRemoteCode = False,
 ) -> None:
-    """Put the pairs that reward heads disagree about before the others. Can be run while people label."""
+    """Ask people about the pairs first that reward heads, fitted to the votes so far, disagree about.
+
+    Run it again when more votes are in; the project may be served meanwhile. docs/selection.md says when it helps.
+    """
+    from trimtab.cli.libraries import settle_libraries
+
+    settle_libraries()
     from trimtab.labelling.selection import prioritise, seen_by
     from trimtab.labelling.store import Store
 
-    store = Store.open(project)
-    found = prioritise(store, lambda items: seen_by(_load(model, allow_remote_code))(items), heads=heads, seed=seed)
+    found = prioritise(
+        Store.open(project),
+        lambda items: seen_by(_load(model, allow_remote_code), on_progress=_teller())(items),
+        heads=heads,
+        seed=seed,
+    )
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2))
     else:
@@ -39,19 +52,37 @@ def select_command(
 
 
 def _show(found: Selection) -> None:
+    from trimtab.cli.wrap import printable
+
+    typer.echo(f"{found.heads} heads were fitted to {found.fitted:,} pairs with votes")
     typer.echo(
-        f"{found.heads} heads were fitted to {found.fitted:,} pairs; {len(found.pairs):,} others now come in order"
+        f"Next come {found.begun:,} pairs that have labels, while they need more, then {len(found.pairs):,} others:"
     )
-    typer.echo("Most uncertain:")
     for pair in found.pairs[:_SHOWN]:
-        typer.echo(f"  {pair.key}: first is better with {pair.probability:.0%}, worth {pair.information:.2g} nats")
+        typer.echo(
+            f"  {printable(pair.key)}: {pair.information:.3f} nats, the first is better with {pair.probability:.0%}"
+        )
+    if len(found.pairs) > _SHOWN:
+        typer.echo("  ...")
+
+
+def _teller() -> Callable[[int, int], None]:
+    """A line beside the output now and then, as reading takes minutes."""
+    from trimtab.cli.chat_session import say
+
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"reading pairs: {done:,} of {total:,}")
+
+    return tell
 
 
 def _load(model: str, allow_remote_code: bool) -> Policy:
     from trimtab.cli.chat_session import say
-    from trimtab.cli.libraries import settle_libraries
-
-    settle_libraries()
     from trimtab.config import Runtime
     from trimtab.models.loading import load_policy
     from trimtab.models.registry import locate

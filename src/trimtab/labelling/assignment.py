@@ -140,9 +140,7 @@ def progress(store: Store, annotator: int) -> Progress:
         annotator,
     )
     answered = [row for row in rows if row["answer"] is not None]
-    right = sum(
-        is_right(read_answer(row["answer"]), Item.model_validate_json(row["record"]).gold) for row in answered
-    )
+    right = sum(is_right(read_answer(row["answer"]), Item.model_validate_json(row["record"]).gold) for row in answered)
     labelled = store.read("SELECT COUNT(*) AS n FROM labels WHERE annotator = ?", annotator)[0]["n"]
     return Progress(labelled - len(answered), len(answered), right, len(rows))
 
@@ -170,18 +168,12 @@ def _choose(db: sqlite3.Connection, store: Store, annotator: int) -> int | None:
     """The quiz first; a known answer now and then; else the item that needs the fewest more votes."""
     unseen = "NOT EXISTS (SELECT 1 FROM labels WHERE labels.item = items.id AND labels.annotator = ?)"
     golden = f"SELECT id FROM items WHERE wanted IS NULL AND is_quiz = ? AND {unseen} ORDER BY place LIMIT 1"
-    row = db.execute(golden, (1, annotator)).fetchone()
-    if row is not None:
-        return int(row["id"])
-    if not passed_quiz(store, annotator):
+    done = progress(store, annotator)
+    if not done.in_quiz and not _passed(store, done):
         return None
-    given = db.execute(
-        "SELECT COUNT(*) FILTER (WHERE wanted IS NULL) AS gold, COUNT(*) AS labels FROM labels JOIN items "
-        "ON items.id = labels.item WHERE annotator = ? AND NOT is_quiz",
-        (annotator,),
-    ).fetchone()
-    if given["gold"] < store.settings.gold_share * given["labels"]:
-        row = db.execute(golden, (0, annotator)).fetchone()
+    row = None
+    if done.in_quiz or _gold_given(db, annotator) < store.settings.gold_share * done.labelled:
+        row = db.execute(golden, (done.in_quiz, annotator)).fetchone()
     if row is None:
         row = db.execute(
             f"SELECT id FROM items WHERE taken < wanted AND {unseen} ORDER BY priority DESC, taken DESC, place LIMIT 1",
@@ -192,8 +184,21 @@ def _choose(db: sqlite3.Connection, store: Store, annotator: int) -> int | None:
 
 def passed_quiz(store: Store, annotator: int) -> bool:
     """Whether a person has done the quiz and got enough of it right. Without a quiz everyone has."""
-    found = progress(store, annotator)
-    return not found.in_quiz and found.quiz_right >= store.settings.quiz_pass * found.quiz_total
+    return _passed(store, progress(store, annotator))
+
+
+def _passed(store: Store, done: Progress) -> bool:
+    return not done.in_quiz and done.quiz_right >= store.settings.quiz_pass * done.quiz_total
+
+
+def _gold_given(db: sqlite3.Connection, annotator: int) -> int:
+    """How many items with a known answer a person has labelled, the quiz left out."""
+    (number,) = db.execute(
+        "SELECT COUNT(*) FROM items JOIN labels ON labels.item = items.id AND annotator = ? "
+        "WHERE wanted IS NULL AND NOT is_quiz",
+        (annotator,),
+    ).fetchone()
+    return int(number)
 
 
 def _lease(db: sqlite3.Connection, item: int, annotator: int, now: float, until: float) -> sqlite3.Row:
@@ -203,7 +208,8 @@ def _lease(db: sqlite3.Connection, item: int, annotator: int, now: float, until:
     random.SystemRandom().shuffle(shown)
     row: sqlite3.Row = db.execute(
         "INSERT INTO leases (item, annotator, shown, opened, until, state) VALUES (?, ?, ?, ?, ?, 'live') "
-        "ON CONFLICT (item, annotator) DO UPDATE SET state = 'live', until = excluded.until, opened = excluded.opened RETURNING *",
+        "ON CONFLICT (item, annotator) DO UPDATE SET state = 'live', until = excluded.until, opened = excluded.opened "
+        "RETURNING *",
         (item, annotator, json.dumps(shown), now, until),
     ).fetchone()
     db.execute("UPDATE items SET taken = taken + 1 WHERE id = ?", (item,))
@@ -212,7 +218,9 @@ def _lease(db: sqlite3.Connection, item: int, annotator: int, now: float, until:
 
 def _task(store: Store, row: sqlite3.Row) -> Task:
     votes = store.read(
-        "SELECT answer FROM labels WHERE item = ? AND annotator = ? AND after_aid IS NULL", row["item"], row["annotator"]
+        "SELECT answer FROM labels WHERE item = ? AND annotator = ? AND after_aid IS NULL",
+        row["item"],
+        row["annotator"],
     )
     return Task(
         lease=row["id"],

@@ -39,13 +39,11 @@ def summarise(store: Store) -> dict[str, Any]:
     """Counts, people and agreement, the numbers as text with their intervals."""
     found = analyse(store.labelled_items(), first=votes_for_agreement(store.settings))
     numbers = {one.name: one for one in found.annotators}
-    people = [
-        {"name": row["name"], "revoked": bool(row["revoked"]), "labels": row["labels"], **_person(numbers.get(row["name"]))}
-        for row in store.read(
-            "SELECT name, revoked, COUNT(labels.id) AS labels FROM annotators LEFT JOIN labels "
-            "ON labels.annotator = annotators.id WHERE NOT is_lead GROUP BY annotators.id ORDER BY annotators.id"
-        )
-    ]
+    rows = store.read(
+        "SELECT name, revoked, COUNT(labels.id) AS labels FROM annotators LEFT JOIN labels "
+        "ON labels.annotator = annotators.id WHERE NOT is_lead GROUP BY annotators.id ORDER BY annotators.id"
+    )
+    people = [{**dict(row), "revoked": bool(row["revoked"]), **_person(numbers.get(row["name"]))} for row in rows]
     return {
         "counts": store.counts(),
         "people": people,
@@ -67,7 +65,7 @@ def _agreement(row: Agreement) -> dict[str, str]:
         "scale": row.scale,
         "n": f"{row.pairwise.n:,}",
         "pairwise": _share(row.pairwise),
-        "alpha": "; ".join(f"{estimate.value:.2f} ({_ends(estimate)}) {level}" for level, estimate in row.alpha.items()),
+        "alpha": "; ".join(f"{found.value:.2f} ({_ends(found)}) {level}" for level, found in row.alpha.items()),
         "ceiling": _share(row.ceiling),
     }
 

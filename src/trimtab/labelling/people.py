@@ -67,9 +67,7 @@ def revoke(store: Store, name: str) -> None:
 def sign_in(store: Store, secret: str) -> str | None:
     """Open a session for whoever has this secret: the session's own secret, or None if nobody has."""
     with store.write() as db:
-        row = db.execute(
-            "SELECT id FROM annotators WHERE token_hash = ? AND NOT revoked", (_hash(secret),)
-        ).fetchone()
+        row = db.execute("SELECT id FROM annotators WHERE token_hash = ? AND NOT revoked", (_hash(secret),)).fetchone()
         if row is None:
             return None
         session = secrets.token_urlsafe(SECRET_BYTES)
@@ -113,9 +111,7 @@ def describe(store: Store, person: Person, said: Mapping[str, str]) -> None:
         db.execute("DELETE FROM attributes WHERE annotator = ?", (person.id,))
         for name, value in said.items():
             if value and value in choices.get(name, ()):
-                db.execute(
-                    "INSERT INTO attributes (annotator, name, value) VALUES (?, ?, ?)", (person.id, name, value)
-                )
+                db.execute("INSERT INTO attributes (annotator, name, value) VALUES (?, ?, ?)", (person.id, name, value))
 
 
 def own_attributes(store: Store, person: Person) -> dict[str, str]:

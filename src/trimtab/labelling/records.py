@@ -39,7 +39,7 @@ class Turn(Record):
 
 
 class Compared(Record):
-    """Which of two responses is better: 2 the first by far, 1 the first, 0 a tie, -1 the second, -2 the second by far."""
+    """Which of two responses is better: 2 is the first by far, 1 the first, 0 neither, -1 and -2 the second."""
 
     kind: Literal["compare"] = "compare"
     preference: int = Field(ge=-2, le=2)

@@ -19,49 +19,61 @@ _ROUNDING = 1e-13
 _MOST_STEPS = 100
 
 
-def fit_head(differences: Array, targets: Array, counts: Array, *, prior_std: float) -> Array:
-    """The head `[D]` most probable under a normal prior of this deviation, by Newton's method.
+def fit_heads(differences: Array, targets: Array, *, heads: int, prior_std: float, seed: int) -> Array:
+    """Heads `[K, D]` that differ as far as the votes leave it open.
+
+    Each is fitted to pairs drawn with replacement, as many as there are, and held to a vector of its own, drawn from
+    the prior (randomised prior functions: Osband 2018, algorithm 1). Without that, heads would agree that a pair is
+    even wherever none of them has seen a vote.
+    """
+    found = []
+    for number in range(heads):
+        counts, centre = draw(*differences.shape, seed, number)
+        found.append(fit_head(differences, targets, counts, prior_std=prior_std, centre=prior_std * centre))
+    return np.stack(found)
+
+
+def draw(pairs: int, width: int, seed: int, number: int) -> tuple[Array, Array]:
+    """What makes a head differ: how often each pair was drawn, `[N]`, and a vector of deviation 1, `[D]`."""
+    rng = np.random.default_rng(mix(seed, number))
+    counts = np.bincount(rng.integers(pairs, size=pairs), minlength=pairs).astype(np.float64)
+    return counts, rng.normal(size=width)
+
+
+def fit_head(
+    differences: Array, targets: Array, counts: Array, *, prior_std: float, centre: Array | float = 0.0
+) -> Array:
+    """The head `[D]` most probable under a normal prior of this centre and deviation, by Newton's method.
 
     `differences` `[N, D]`; `targets` `[N]`, P(first is better) as people see it; `counts` `[N]`, how often each pair
-    counts. Minimises the counted sum of cross-entropies plus |w|² / (2 prior_std²), which is strictly convex.
+    counts. Minimises the counted sum of cross-entropies plus |w - centre|² / (2 prior_std²), which is strictly convex.
     """
-    head, prior = np.zeros(differences.shape[1]), np.eye(differences.shape[1]) / prior_std**2
+    centre = np.broadcast_to(centre, differences.shape[1:])
+    # Votes move a head along the differences they are of and nowhere else: solve in as many directions as those span.
+    basis, _ = np.linalg.qr(differences.T)
+    return centre + basis @ _move(differences @ basis, differences @ centre, targets, counts, prior_std)
 
-    def loss(head: Array) -> float:
-        margins = differences @ head
-        return float(counts @ (np.logaddexp(0.0, margins) - targets * margins) + 0.5 * head @ prior @ head)
+
+def _move(inside: Array, offsets: Array, targets: Array, counts: Array, prior_std: float) -> Array:
+    """The move v `[d]` away from the centre, at which pairs have the margins `offsets` `[N]`."""
+    move, prior = np.zeros(inside.shape[1]), np.eye(inside.shape[1]) / prior_std**2
+
+    def loss(move: Array) -> float:
+        margins = inside @ move + offsets
+        return float(counts @ (np.logaddexp(0.0, margins) - targets * margins) + 0.5 * move @ prior @ move)
 
     for _ in range(_MOST_STEPS):
-        p = probability(differences @ head)
-        slope = differences.T @ (counts * (p - targets)) + prior @ head
-        step = np.linalg.solve((differences.T * (counts * p * (1.0 - p))) @ differences + prior, slope)
-        promised, before, size = float(slope @ step), loss(head), 1.0
+        p = probability(inside @ move + offsets)
+        slope = inside.T @ (counts * (p - targets)) + prior @ move
+        step = np.linalg.solve((inside.T * (counts * p * (1.0 - p))) @ inside + prior, slope)
+        promised, before, size = float(slope @ step), loss(move), 1.0
         # A whole step may overshoot: take less of it until a quarter of what it promises comes true.
-        while loss(head - size * step) > before - 0.25 * size * promised + _ROUNDING * before:
+        while loss(move - size * step) > before - 0.25 * size * promised + _ROUNDING * before:
             size /= 2
-        head = head - size * step
+        move = move - size * step
         if promised < _TOLERANCE:
             break
-    return head
-
-
-def fit_heads(differences: Array, targets: Array, *, heads: int, prior_std: float, seed: int) -> Array:
-    """Heads `[K, D]`, each fitted to pairs drawn with replacement, as many as there are (Efron 1979)."""
-    # The best head is a weighted sum of the differences it was fitted to: solve in as many directions as there are.
-    basis, _ = np.linalg.qr(differences.T)
-    inside = differences @ basis
-    return np.stack(
-        [
-            basis @ fit_head(inside, targets, resample(len(targets), seed, number), prior_std=prior_std)
-            for number in range(heads)
-        ]
-    )
-
-
-def resample(pairs: int, seed: int, number: int) -> Array:
-    """How often each of so many pairs is drawn by a resample, `[N]`."""
-    drawn = np.random.default_rng(mix(seed, number)).integers(pairs, size=pairs)
-    return np.bincount(drawn, minlength=pairs).astype(np.float64)
+    return move
 
 
 def probability(margins: Array) -> Array:

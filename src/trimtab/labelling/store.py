@@ -1,4 +1,4 @@
-"""Where a project's items and labels are kept: one SQLite file, written by one process, safe against a kill at any time.
+"""Where a project's items and labels are kept: one SQLite file, safe against a kill or a power cut at any time.
 
 A label is acknowledged after its transaction is on the disk. That nobody labels an item twice is a constraint of the
 database, not a promise of the program.

@@ -33,7 +33,10 @@ READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
 
 
 def check_data(recipe: Recipe, names: Iterable[str]) -> None:
-    """Read all data of these stages once, but what is yet to be labelled. Raises `UserError` with the stage's name in front."""
+    """Read all data of these stages once, but what is yet to be labelled.
+
+    Raises `UserError` with the stage's name in front.
+    """
     for name in names:
         stage = recipe.stages[name]
         try:

@@ -28,6 +28,7 @@ from trimtab.labelling.web.guard import Attempts, Guard
 from trimtab.labelling.web.pages import Pages
 
 COOKIE = "trimtab_session"
+FORM = "application/x-www-form-urlencoded"
 LONGEST_MESSAGE = 20_000
 SIGN_IN_AGAIN = "Please open your personal link again: you are signed out."
 
@@ -235,7 +236,7 @@ async def lead(person: Annotated[Person, Depends(signed_in)]) -> Person:
 
 async def body(request: Request) -> bytes:
     """What was sent. Raises 415 for what no form of ours sends, 413 for too much of it."""
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != FORM:
         raise HTTPException(415, "That form is not one of ours. Please go back to your task.")
     try:
         return await request.body()

@@ -16,7 +16,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def listen(host: str, port: int) -> socket.socket:
     """A socket at this address; port 0 takes a free one. Raises `LabellingError` if it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends small packets at once on sockets that say they are TCP; on others a page waits 40 ms for the other side
+    # asyncio turns Nagle's algorithm off on sockets that say they are TCP; on others pages wait 40 ms for the browser
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
