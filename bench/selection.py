@@ -9,14 +9,13 @@ often a head fitted to all votes so far prefers the better response of held-out 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
-from trimtab.evaluation.statistics import Estimate, paired_difference
+from trimtab.evaluation.statistics import Estimate, mean
 from trimtab.labelling.reward_heads import Array, entropy, fit_head, fit_heads, mutual_information, probability
 from trimtab.labelling.selection import PRIOR_STD, scaled
 from trimtab.seeds import mix
@@ -36,10 +35,11 @@ RULES: Mapping[str, Rule] = {
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Differences of features `[N, D]`, and P(first is better) as people see it `[N]`."""
+    """Differences of features `[N, D]`, P(first is better) as people see it `[N]`, and the prompts."""
 
     differences: Array
     targets: Array
+    prompts: Sequence[Hashable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pool, heldout = load(options.model)
     plan = Plan(options.start, options.batch, options.budget, options.heads)
     print(f"{options.model}: {len(pool.targets)} pairs to choose from, {len(heldout.targets)} held out\n")
-    print(table({rule: [curve(rule, pool, heldout, plan, s) for s in range(options.seeds)] for rule in RULES}, plan))
+    curves = {rule: [curve(rule, pool, heldout, plan, seed) for seed in range(options.seeds)] for rule in RULES}
+    print(table(curves, heldout.prompts, plan))
 
 
-def curve(rule: str, pool: Pairs, heldout: Pairs, plan: Plan, seed: int) -> list[float]:
-    """Held-out accuracy at each of the plan's sizes."""
+def curve(rule: str, pool: Pairs, heldout: Pairs, plan: Plan, seed: int) -> Array:
+    """How far each held-out pair is told right at each of the plan's sizes: `[sizes, pairs]`."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(pool.targets))
     asked, others = order[: plan.start], order[plan.start :]
@@ -82,20 +83,18 @@ def curve(rule: str, pool: Pairs, heldout: Pairs, plan: Plan, seed: int) -> list
     for size in plan.sizes:
         seen = pool.differences[asked], pool.targets[asked]
         head = fit_head(*seen, np.ones(size), prior_std=PRIOR_STD)
-        found.append(accuracy(probability(heldout.differences @ head), heldout.targets))
+        found.append(right(probability(heldout.differences @ head), heldout.targets))
         heads = fit_heads(*seen, heads=plan.heads, prior_std=PRIOR_STD, seed=mix(seed, size))
         left = pool.differences[others]
         worth = RULES[rule](probability(heads @ left.T), probability(left @ head), rng)
         chosen = np.argsort(-worth, kind="stable")[: plan.batch]
         asked, others = np.concatenate([asked, others[chosen]]), np.delete(others, chosen)
-    return found
+    return np.stack(found)
 
 
-def accuracy(predicted: Array, targets: Array) -> float:
-    """How often what is said to be better is; an even guess counts one half. Pairs with even votes are left out."""
-    told = targets != 0.5
-    right = np.where(predicted == 0.5, 0.5, (predicted > 0.5) == (targets > 0.5))
-    return float(right[told].mean())
+def right(predicted: Array, targets: Array) -> Array:
+    """1 where what is said to be better is, 1/2 for an even guess, else 0. Even votes have no right answer."""
+    return np.where(predicted == 0.5, 0.5, (predicted > 0.5) == (targets > 0.5))
 
 
 def load(model: str) -> tuple[Pairs, Pairs]:
@@ -120,32 +119,52 @@ def load(model: str) -> tuple[Pairs, Pairs]:
         for part in parts
         for one in part
     ]
-    differences = scaled(seen_by(policy)(items))
     targets = np.array([one.probability for part in parts for one in part])
-    cut = len(parts[0])
-    return Pairs(differences[:cut], targets[:cut]), Pairs(differences[cut:], targets[cut:])
+    return split(seen_by(policy)(items), targets, [item.prompt for item in items], len(parts[0]))
 
 
-def table(curves: Mapping[str, Sequence[Sequence[float]]], plan: Plan) -> str:
-    """Accuracy by number of labels and rule, and the difference to random: means over seeds with 95 % intervals."""
+def split(differences: Array, targets: Array, prompts: Sequence[Hashable], first: int) -> tuple[Pairs, Pairs]:
+    """The first pairs to choose from; the others held out, without those on which votes are even."""
+    told = first + np.flatnonzero(targets[first:] != 0.5)
+    differences = scaled(differences)
+    return (
+        Pairs(differences[:first], targets[:first], prompts[:first]),
+        Pairs(differences[told], targets[told], [prompts[place] for place in told]),
+    )
+
+
+def table(curves: Mapping[str, Sequence[Array]], prompts: Sequence[Hashable], plan: Plan) -> str:
+    """Accuracy in per cent by number of labels and rule, and the difference to random in percentage points.
+
+    95 % intervals: over seeds, for these held-out pairs; in the last row over held-out prompts, for the mean of seeds.
+    """
     others = [rule for rule in curves if rule != "random"]
     lines = [
         "| labels | random | " + " | ".join(f"{rule} | minus random" for rule in others) + " |",
         "| --- " * (2 + 2 * len(others)) + "|",
     ]
-    at = {f"{size}": place for place, size in enumerate(plan.sizes)}
-    for name, value in {**at, f"mean, from {plan.sizes[1]}": slice(1, None)}.items():
-        numbers = {rule: [fmean(np.atleast_1d(one[value])) for one in curves[rule]] for rule in curves}
-        cells = [f"{100 * fmean(numbers['random']):.1f}"]
-        for rule in others:
-            cells += [f"{100 * fmean(numbers[rule]):.1f}", points(paired_difference(numbers["random"], numbers[rule]))]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    stacked = {rule: np.stack(list(runs)) for rule, runs in curves.items()}  # [seeds, sizes, pairs]
+    for place, size in enumerate(plan.sizes):
+        lines.append(_row(f"{size}", {rule: runs[:, place].mean(1) for rule, runs in stacked.items()}, None))
+    after = f"mean from {plan.sizes[1]} on"
+    lines.append(_row(f"{after}, over seeds", {rule: runs[:, 1:].mean((1, 2)) for rule, runs in stacked.items()}, None))
+    by_pair = {rule: runs[:, 1:].mean((0, 1)) for rule, runs in stacked.items()}
+    lines.append(_row(f"{after}, over prompts", by_pair, prompts))
     return "\n".join(lines)
+
+
+def _row(name: str, numbers: Mapping[str, Array], clusters: Sequence[Hashable] | None) -> str:
+    cells = [f"{100 * numbers['random'].mean():.1f}"]
+    for rule, found in numbers.items():
+        if rule != "random":
+            difference = mean((found - numbers["random"]).tolist(), clusters)
+            cells += [f"{100 * found.mean():.1f}", points(difference)]
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def points(difference: Estimate) -> str:
     """A difference of shares in percentage points, with its interval where it has one."""
-    if not np.isfinite(difference.low):
+    if difference.low == difference.high or not np.isfinite(difference.low):
         return f"{100 * difference.value:+.1f}"
     return f"{100 * difference.value:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
 

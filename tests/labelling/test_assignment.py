@@ -48,7 +48,7 @@ def votes(store: Store) -> Counter[str]:
 
 def test_every_item_gets_its_votes_from_different_people(tmp_path: Path) -> None:
     store = project(tmp_path, [pair(n) for n in range(5)], ("ann", "bo", "cy"), overlap=2)
-    while any([label(store, name) for name in ("ann", "bo", "cy")]):
+    while any(label(store, name) for name in ("ann", "bo", "cy")):
         pass
     assert set(votes(store).values()) == {2}
     for entry in store.labelled_items():

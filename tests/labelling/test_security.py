@@ -1,4 +1,4 @@
-"""What an attacker tries: forged forms, guessed links, hostile text, other people's votes, large bodies, other names."""
+"""What an attacker tries: forged forms, guessed links, hostile text, others' votes, large bodies, false names."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_cookie_is_out_of_reach(world: Any) -> None:
 
 
 def test_secrets_are_long_and_are_kept_as_hashes(world: Any, tmp_path: Path) -> None:
-    store, app, secrets = world
+    _, app, secrets = world
     Browser(app, secrets["ann"])
     assert all(len(secret) >= 22 for secret in secrets.values())  # 128 bits in base 64
     kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import pytest
-from bench.selection import Pairs, Plan, accuracy, curve, table
+from bench.selection import Pairs, Plan, curve, right, split, table
 from tests.labelling.world import gold_pair, graded, number_of, project, question, quiz_pair
 from tests.training.world import tiny_policy
 
@@ -189,7 +188,7 @@ def two_groups(number: int, rare: float, rng: np.random.Generator) -> Pairs:
     differences[is_rare, :width] = 0.0
     differences[~is_rare, width:] = 0.0
     p = probability(3.0 * differences.sum(1))
-    return Pairs(scaled(differences), (rng.random(number) < p).astype(float))
+    return Pairs(scaled(differences), (rng.random(number) < p).astype(float), range(number))
 
 
 def test_it_helps_where_most_pairs_are_alike_and_the_test_is_not() -> None:
@@ -199,20 +198,31 @@ def test_it_helps_where_most_pairs_are_alike_and_the_test_is_not() -> None:
         rng = np.random.default_rng(seed)
         pool, heldout = two_groups(600, 0.1, rng), two_groups(600, 0.5, rng)
         for rule in runs:
-            runs[rule].append(fmean(curve(rule, pool, heldout, plan, seed)[1:]))
+            runs[rule].append(curve(rule, pool, heldout, plan, seed)[1:].mean())
     difference = paired_difference(runs["random"], runs["information"])
     assert difference.low > 0.01
 
 
-def test_accuracy_leaves_ties_out_and_counts_even_guesses_half() -> None:
-    """Right, even, wrong; the fourth pair is a tie among people: (1 + 1/2 + 0) / 3."""
-    predicted, targets = np.array([0.9, 0.5, 0.2, 0.7]), np.array([1.0, 0.0, 2 / 3, 0.5])
-    assert accuracy(predicted, targets) == pytest.approx(0.5)
+def test_even_guesses_are_half_right() -> None:
+    assert right(np.array([0.9, 0.5, 0.2]), np.array([1.0, 0.0, 2 / 3])).tolist() == [1.0, 0.5, 0.0]
 
 
-def test_the_table_pairs_runs_of_one_seed() -> None:
-    """Differences of 0.1 and 0.3: mean 0.2, standard error 0.1, t of one degree of freedom 12.706."""
-    curves = {"random": [[0.5, 0.5], [0.6, 0.6]], "information": [[0.5, 0.6], [0.6, 0.9]]}
-    lines = table(curves, Plan(start=10, batch=10, budget=20, heads=2)).splitlines()
-    assert lines[2] == "| 10 | 55.0 | 55.0 | +0.0 |"
-    assert lines[3] == "| 20 | 55.0 | 75.0 | +20.0 [-107.1, +147.1] |"
+def test_held_out_pairs_with_even_votes_are_left_out() -> None:
+    pool, heldout = split(np.arange(5.0)[:, None], np.array([0.5, 1.0, 0.5, 0.0, 1.0]), "abcde", 2)
+    assert (pool.targets.tolist(), list(pool.prompts)) == ([0.5, 1.0], ["a", "b"])
+    assert (heldout.targets.tolist(), heldout.prompts) == ([0.0, 1.0], ["d", "e"])
+
+
+def test_the_table_has_intervals_over_seeds_and_over_prompts() -> None:
+    """Two seeds, two sizes, two pairs. After the start the rule is better by 1/2 with one seed, and 0 with the other:
+    25 on average, with a standard error of 25; t of one degree of freedom is 12.706. By pair it is 1/2 and 0.
+    """
+    random = [np.zeros((2, 2)), np.zeros((2, 2))]
+    chosen = [np.array([[0.0, 0.0], [1.0, 0.0]]), np.zeros((2, 2))]
+    lines = table(
+        {"random": random, "even": chosen}, ["a", "b"], Plan(start=10, batch=10, budget=20, heads=2)
+    ).splitlines()
+    assert lines[2] == "| 10 | 0.0 | 0.0 | +0.0 |"
+    assert lines[3] == "| 20 | 0.0 | 25.0 | +25.0 [-292.7, +342.7] |"
+    assert lines[4] == "| mean from 20 on, over seeds | 0.0 | 25.0 | +25.0 [-292.7, +342.7] |"
+    assert lines[5] == "| mean from 20 on, over prompts | 0.0 | 25.0 | +25.0 [-292.7, +342.7] |"

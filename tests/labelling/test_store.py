@@ -72,6 +72,11 @@ def test_a_folder_that_is_no_project(tmp_path: Path) -> None:
         Store.create(tmp_path, Settings())
 
 
+def test_guidelines_that_were_there_first_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "guidelines.md").write_text("# Ours\n")
+    assert Store.create(tmp_path, Settings()).guidelines() == (1, "# Ours\n")
+
+
 def test_settings_are_written_with_their_meaning_and_read_again(tmp_path: Path) -> None:
     Store.create(tmp_path, Settings(title="Ferries", overlap=3))
     text = (tmp_path / "label.yaml").read_text()

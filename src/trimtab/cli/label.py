@@ -106,9 +106,8 @@ def _serve(
 
 
 def _tell(store: Store, base: str, secrets: Mapping[str, str]) -> None:
-    counts = store.counts()
-    so_far = f"{counts['given']:,} of {counts['wanted']:,} votes"
-    typer.echo(f"{printable(store.settings.title)}: {counts['items']:,} items, {so_far}")
+    counts, title = store.counts(), printable(store.settings.title)
+    typer.echo(f"{title}: {counts['items']:,} items, {counts['given']:,} of {counts['wanted']:,} votes")
     for name, secret in secrets.items():
         typer.echo(f"{name}: {base.rstrip('/')}/in/{secret}")
     others = [_one_line(name) for name in store.annotators() if name not in secrets]

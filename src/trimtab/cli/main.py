@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.cli import annotators, chat, data, doctor, explain, label, labels, models, plan, report, run, status
+from trimtab.cli import annotators, chat, data, doctor, explain, label, labels, models, plan, report, run, select, status
 from trimtab.errors import Interrupted, UserError
 
 EXIT_INTERRUPTED = 130
@@ -43,6 +43,7 @@ app.command("status")(status.status_command)
 app.command("report")(report.report_command)
 app.command("explain")(explain.explain_command)
 app.command("label")(label.label_command)
+labels.app.command("select")(select.select_command)
 app.add_typer(labels.app, name="labels")
 app.command("annotators")(annotators.annotators_command)
 app.command("chat")(chat.chat_command)

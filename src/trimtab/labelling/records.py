@@ -122,6 +122,8 @@ class Item(Record):
                 raise ValueError(f"{name} are one a response, or none")
         if self.gold is not None and (problem := misfit(self.gold, self)):
             raise ValueError(f"gold: {problem}")
+        if self.gold is not None and self.kind not in ("compare", "rank", "grade"):
+            raise ValueError(f"gold: an item of kind {self.kind} has no answer that alone is right")
         if self.is_quiz and self.gold is None:
             raise ValueError("an item of the quiz needs its gold answer")
         return self

@@ -26,9 +26,10 @@ def fit_heads(differences: Array, targets: Array, *, heads: int, prior_std: floa
     the prior (randomised prior functions: Osband 2018, algorithm 1). Without that, heads would agree that a pair is
     even wherever none of them has seen a vote.
     """
+    pairs, width = differences.shape
     found = []
     for number in range(heads):
-        counts, centre = draw(*differences.shape, seed, number)
+        counts, centre = draw(pairs, width, seed, number)
         found.append(fit_head(differences, targets, counts, prior_std=prior_std, centre=prior_std * centre))
     return np.stack(found)
 

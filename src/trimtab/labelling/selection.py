@@ -65,7 +65,7 @@ def prioritise(store: Store, differences: Differences, *, heads: int = 8, seed: 
     pairs = uncertain(judged, open_pairs, differences, heads=heads, seed=seed)
     priorities = [(BEGUN, key) for key in begun] + [(pair.information, pair.key) for pair in pairs]
     with store.write() as db:
-        db.executemany("UPDATE items SET priority = ? WHERE key = ? AND wanted IS NOT NULL", priorities)
+        db.executemany("UPDATE items SET priority = ? WHERE key = ?", priorities)
     return Selection(len(judged), len(begun), heads, tuple(pairs))
 
 

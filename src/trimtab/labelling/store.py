@@ -49,12 +49,13 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path, settings: Settings, guidelines: str = FIRST_GUIDELINES) -> Store:
-        """Begin a project in a folder that has none."""
+        """Begin a project in a folder that has none. Guidelines that lie there already are kept."""
         if (folder / DATABASE).exists():
             raise LabellingError(f"{folder} is a labelling project already")
         folder.mkdir(parents=True, exist_ok=True)
         write_settings(folder, settings)
-        (folder / GUIDELINES).write_text(guidelines)
+        if not (folder / GUIDELINES).exists():
+            (folder / GUIDELINES).write_text(guidelines)
         store = cls(folder, settings)
         store._connection().executescript(f"BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
         store.notice_guidelines()
@@ -200,7 +201,7 @@ class Store:
             "FROM (SELECT items.*, (SELECT COUNT(*) FROM labels WHERE item = items.id) AS votes FROM items)"
         )[0]
         labels = self.read("SELECT COUNT(*) AS n FROM labels")[0]["n"]
-        return {name: row[name] or 0 for name in row.keys()} | {"labels": labels}
+        return {name: row[name] or 0 for name in row.keys()} | {"labels": labels}  # noqa: SIM118 -- a row gives its values
 
 
 def insert_label(db: sqlite3.Connection, item: int, annotator: int, label: Label) -> bool:
