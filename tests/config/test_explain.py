@@ -92,7 +92,7 @@ def test_settings_inside_a_setting() -> None:
 
 
 def test_a_bare_name_finds_every_stage_that_has_it() -> None:
-    training = ["sft", "label", "reward_model", "dpo", "ppo", "grpo"]
+    training = ["sft", "reward_model", "dpo", "ppo", "grpo"]
     assert [one.name for one in find("kl_target")] == ["ppo.kl_target"]
     assert [one.name for one in find("kl_coef")] == ["ppo.kl_coef", "grpo.kl_coef"]
     assert [one.name for one in find("num_epochs")] == [f"{kind}.num_epochs" for kind in training]
