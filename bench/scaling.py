@@ -14,8 +14,8 @@ from bench.jobs import OURS, WORKLOADS, make_job
 from bench.run import prepare, run_side, shared_options
 from bench.table import GIB, Span
 
-PROMPTS = [(1, 64), (2, 64), (4, 64), (8, 64)]
-TOKENS = [(2, 32), (2, 64), (2, 128), (2, 256)]
+PROMPTS = [(1, 64), (2, 64), (4, 64)]
+TOKENS = [(1, 32), (1, 64), (1, 128)]
 """Prompts a step and tokens a response; the group of a prompt is eight responses."""
 
 

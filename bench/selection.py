@@ -30,7 +30,7 @@ RULES: Mapping[str, Rule] = {
     "information": lambda ensemble, one, rng: mutual_information(ensemble),
     "even": lambda ensemble, one, rng: entropy(one),
 }
-"""By chance; where heads disagree, as `trimtab labels select` has it; where one head cannot decide."""
+"""By chance, and by the measures of `trimtab labels select --by`: heads disagree; one head cannot decide."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def test_the_queue_is_in_order_and_the_output_says_so(store: Store, tmp_path: Pa
     assert ended.exit_code == 0, ended.output
     lines = ended.stdout.splitlines()
     assert lines[:2] == [
-        "4 heads were fitted to 20 pairs with votes",
+        "Fitted to 20 pairs with votes; uncertainty by information",
         "Next come 20 pairs that have labels, while they need more, then 7 others:",
     ]
     queue = [row["key"] for row in store.read("SELECT key FROM items WHERE priority < 1 ORDER BY priority DESC")]
@@ -58,9 +58,9 @@ def test_json_is_the_whole_order_and_follows_from_the_seed(store: Store, tmp_pat
     )
     assert first == again != other
     found = json.loads(first)
-    assert {name: found[name] for name in ("fitted", "begun", "heads")} == {"fitted": 20, "begun": 20, "heads": 8}
+    assert {name: found[name] for name in ("fitted", "begun", "by")} == {"fitted": 20, "begun": 20, "by": "information"}
     assert len(found["pairs"]) == 7
-    assert set(found["pairs"][0]) == {"key", "probability", "information"}
+    assert set(found["pairs"][0]) == {"key", "probability", "uncertainty"}
 
 
 def test_what_cannot_be_done(store: Store, tmp_path: Path) -> None:
@@ -68,5 +68,6 @@ def test_what_cannot_be_done(store: Store, tmp_path: Path) -> None:
     young = project(tmp_path / "young", [pair(1)])
     assert isinstance(select(young.folder, "--model", "nothing").exception, LabellingError)
     assert isinstance(select(store.folder, "--model", "nothing").exception, ModelError)
+    assert "it can by information and even" in str(select(store.folder, "--model", "nothing", "--by", "luck").exception)
     assert isinstance(select(tmp_path / "nowhere", "--model", "nothing").exception, LabellingError)
     assert "--heads" in select(store.folder, "--model", tmp_path / "model", "--heads", 1).output

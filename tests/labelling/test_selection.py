@@ -65,15 +65,27 @@ def priorities(store: Store) -> dict[str, float]:
 
 def test_what_heads_disagree_about_comes_first(store: Store) -> None:
     found = prioritise(store, lambda items: pad(read_off(items)), seed=3)
-    assert (found.fitted, found.begun, found.heads) == (21, 22, 8)
+    assert (found.fitted, found.begun, found.by) == (21, 22, "information")
     assert [one.key for one in found.pairs] == ["unclear", "clear", "same"]
     unclear, clear, same = found.pairs
     assert clear.probability > 0.9
-    assert (same.probability, same.information) == (0.5, 0.0)
-    assert math.log(2) > unclear.information > 3 * clear.information > 0
+    assert (same.probability, same.uncertainty) == (0.5, 0.0)
+    assert math.log(2) > unclear.uncertainty > 3 * clear.uncertainty > 0
     written = priorities(store)
-    assert [written[one.key] for one in found.pairs] == [one.information for one in found.pairs]
+    assert [written[one.key] for one in found.pairs] == [one.uncertainty for one in found.pairs]
     assert {written[key] for key in written if key.startswith(("judged", "begun", "hard"))} == {BEGUN}
+
+
+def test_what_one_head_finds_even_comes_first(store: Store) -> None:
+    """Of "same" nothing differs, and nothing can be learnt from it: a probability of 1/2 has log 2 nats. By this measure
+    it comes first."""
+    found = prioritise(store, read_off, by="even")
+    assert [one.key for one in found.pairs] == ["same", "unclear", "clear"]
+    for one in found.pairs:
+        p, q = one.probability, 1 - one.probability
+        assert one.uncertainty == pytest.approx(-p * math.log(p) - q * math.log(q))
+    assert found.pairs[0].uncertainty == pytest.approx(math.log(2))
+    assert prioritise(store, read_off, by="even", seed=9, heads=3) == found
 
 
 def pad(differences: Array) -> Array:
@@ -141,6 +153,8 @@ def test_nothing_left_to_choose_and_too_few_heads(tmp_path: Path) -> None:
     store.add_labels(judged())
     with pytest.raises(LabellingError, match="every pair has a label already"):
         prioritise(store, read_off)
+    with pytest.raises(LabellingError, match="'luck'; it can by information and even"):
+        prioritise(store, read_off, by="luck")
     with pytest.raises(LabellingError, match="heads must be 2 or more"):
         prioritise(store, read_off, heads=1)
 

@@ -7,14 +7,14 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from trimtab.cli.options import AllowRemoteCode, Json
 
 if TYPE_CHECKING:
-    from trimtab.labelling.selection import Selection
+    from trimtab.labelling.selection import Measure, Selection
     from trimtab.models.policy import Policy
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -24,12 +24,13 @@ _SHOWN = 5
 def select_command(
     project: Annotated[Path, typer.Argument(help="The project's folder.")],
     model: Annotated[str, typer.Option(help="A model to read the responses: a folder, a name, a stage.")],
+    by: Annotated[str, typer.Option(help="information: heads disagree; even: one head cannot decide.")] = "information",
     heads: Annotated[int, typer.Option(min=2, help="Reward heads whose disagreement counts.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Draws the pairs each head is fitted to.")] = 0,
     as_json: Json = False,
     allow_remote_code: AllowRemoteCode = False,
 ) -> None:
-    """Ask people about the pairs first that reward heads, fitted to the votes so far, disagree about.
+    """Ask people first about the pairs that reward heads, fitted to the votes so far, are uncertain about.
 
     Run it again when more votes are in; the project may be served meanwhile. docs/selection.md says when it helps.
     """
@@ -42,6 +43,7 @@ def select_command(
     found = prioritise(
         Store.open(project),
         lambda items: seen_by(_load(model, allow_remote_code), on_progress=_teller())(items),
+        by=cast("Measure", by),  # prioritise says which there are
         heads=heads,
         seed=seed,
     )
@@ -54,13 +56,13 @@ def select_command(
 def _show(found: Selection) -> None:
     from trimtab.cli.wrap import printable
 
-    typer.echo(f"{found.heads} heads were fitted to {found.fitted:,} pairs with votes")
+    typer.echo(f"Fitted to {found.fitted:,} pairs with votes; uncertainty by {found.by}")
     typer.echo(
         f"Next come {found.begun:,} pairs that have labels, while they need more, then {len(found.pairs):,} others:"
     )
     for pair in found.pairs[:_SHOWN]:
         typer.echo(
-            f"  {printable(pair.key)}: {pair.information:.3f} nats, the first is better with {pair.probability:.0%}"
+            f"  {printable(pair.key)}: {pair.uncertainty:.3f} nats, the first is better with {pair.probability:.0%}"
         )
     if len(found.pairs) > _SHOWN:
         typer.echo("  ...")

@@ -1,13 +1,14 @@
-"""Which pairs people should compare next: those on which an ensemble of reward heads is least at one.
+"""Which pairs people should compare next: those that reward heads, fitted to the votes so far, are uncertain about.
 
-Heads are fitted to the pairs that have votes; what they disagree about in the others becomes the priority in the queue
-(`assignment.py`: higher is asked first). Whether that saves labels is measured in docs/selection.md.
+The uncertainty about a pair becomes its priority in the queue (`assignment.py`: higher is asked first). Whether that
+saves labels is measured in docs/selection.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from trimtab.errors import LabellingError
 from trimtab.evaluation.aggregation import vote_share
 from trimtab.labelling.judgements import votes_of
 from trimtab.labelling.records import Compared, Item, LabelledItem
-from trimtab.labelling.reward_heads import Array, fit_heads, mutual_information, probability
+from trimtab.labelling.reward_heads import Array, entropy, fit_head, fit_heads, mutual_information, probability
 from trimtab.labelling.store import Store
 from trimtab.models.features import response_features
 from trimtab.models.policy import Policy
@@ -26,8 +27,10 @@ FEWEST_PAIRS = 20
 PRIOR_STD = 4.0
 """Deviation, before any votes, of the margin of a pair whose features differ as much as pairs do on average."""
 BEGUN = 1.0
-"""Priority of a pair that has some of its votes: above any mutual information, so that it is finished first."""
+"""Priority of a pair that has some of its votes: above any uncertainty, so that it is finished first."""
 
+Measure = Literal["information", "even"]
+"""Of uncertainty: what an answer would tell of which head of an ensemble is right, or how even one head finds a pair."""
 Differences = Callable[[Sequence[Item]], Array]
 """What a model sees differ between the two responses of each pair: `[N, D]`."""
 Progress = Callable[[int, int], None]
@@ -35,11 +38,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Uncertain:
-    """A pair without votes: P(first is better) by the mean of the heads, and what an answer would tell, in nats."""
+    """A pair without labels: P(first is better) by the head, or the mean of the heads, and the uncertainty in nats."""
 
     key: str
     probability: float
-    information: float
+    uncertainty: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,38 +51,45 @@ class Selection:
 
     fitted: int
     begun: int
-    heads: int
+    by: Measure
     pairs: tuple[Uncertain, ...]
 
 
-def prioritise(store: Store, differences: Differences, *, heads: int = 8, seed: int = 0) -> Selection:
-    """Put the pairs that have no votes in the order of their uncertainty, and those that have been begun before them.
+def prioritise(
+    store: Store, differences: Differences, *, by: Measure = "information", heads: int = 8, seed: int = 0
+) -> Selection:
+    """Put the pairs that have no labels in the order of their uncertainty, and those that have been begun before them.
 
-    Known answers, the quiz and items of other kinds stay as they are. Raises `LabellingError` with too few votes.
+    Known answers, the quiz and items of other kinds stay as they are. `heads` and `seed` are the ensemble's. Raises
+    `LabellingError` with too few votes.
     """
     entries = [one for one in store.labelled_items() if one.item.kind == "compare" and one.item.gold is None]
     judged = [one for one in entries if any(isinstance(label.final, Compared) for label in one.labels)]
-    open_pairs = [one.item for one in entries if not one.labels]
-    _check(heads, len(judged), len(open_pairs))
+    others = [one.item for one in entries if not one.labels]
+    _check(by, heads, len(judged), len(others))
     begun = [one.item.key for one in entries if one.labels]
-    pairs = uncertain(judged, open_pairs, differences, heads=heads, seed=seed)
-    priorities = [(BEGUN, key) for key in begun] + [(pair.information, pair.key) for pair in pairs]
+    features = scaled(differences([*(one.item for one in judged), *others]))
+    p, nats = _uncertainty(features[: len(judged)], _targets(judged), features[len(judged) :], by, heads, seed)
+    found = zip((item.key for item in others), p.tolist(), nats.tolist(), strict=True)
+    pairs = sorted((Uncertain(*one) for one in found), key=lambda pair: -pair.uncertainty)
+    priorities = [(BEGUN, key) for key in begun] + [(pair.uncertainty, pair.key) for pair in pairs]
     with store.write() as db:
         db.executemany("UPDATE items SET priority = ? WHERE key = ?", priorities)
-    return Selection(len(judged), len(begun), heads, tuple(pairs))
+    return Selection(len(judged), len(begun), by, tuple(pairs))
 
 
-def uncertain(
-    judged: Sequence[LabelledItem], others: Sequence[Item], differences: Differences, *, heads: int, seed: int
-) -> list[Uncertain]:
-    """The other pairs, the most uncertain first, by heads fitted to the judged ones."""
+def _targets(judged: Sequence[LabelledItem]) -> Array:
     shares = vote_share(votes_of(judged))
-    targets = np.array([shares[one.item.key, 0, 1] for one in judged])
-    features = scaled(differences([*(one.item for one in judged), *others]))
-    fitted = fit_heads(features[: len(judged)], targets, heads=heads, prior_std=PRIOR_STD, seed=seed)
-    p = probability(fitted @ features[len(judged) :].T)
-    found = zip((item.key for item in others), p.mean(0).tolist(), mutual_information(p).tolist(), strict=True)
-    return sorted((Uncertain(*one) for one in found), key=lambda pair: -pair.information)
+    return np.array([shares[one.item.key, 0, 1] for one in judged])
+
+
+def _uncertainty(seen: Array, targets: Array, others: Array, by: Measure, heads: int, seed: int) -> tuple[Array, Array]:
+    """P(first is better) and the uncertainty of every other pair."""
+    if by == "even":
+        p = probability(others @ fit_head(seen, targets, np.ones(len(seen)), prior_std=PRIOR_STD))
+        return p, entropy(p)
+    ensemble = probability(fit_heads(seen, targets, heads=heads, prior_std=PRIOR_STD, seed=seed) @ others.T)
+    return ensemble.mean(0), mutual_information(ensemble)
 
 
 def scaled(differences: Array) -> Array:
@@ -124,7 +134,9 @@ def _rows(items: Sequence[Item], policy: Policy) -> list[TokenRow]:
     return rows
 
 
-def _check(heads: int, judged: int, others: int) -> None:
+def _check(by: str, heads: int, judged: int, others: int) -> None:
+    if by not in get_args(Measure):
+        raise LabellingError(f"uncertainty cannot be measured by {by!r}; it can by {' and '.join(get_args(Measure))}")
     if heads < 2:
         raise LabellingError("one head cannot disagree with itself: heads must be 2 or more")
     if judged < FEWEST_PAIRS:
