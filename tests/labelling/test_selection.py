@@ -77,8 +77,7 @@ def test_what_heads_disagree_about_comes_first(store: Store) -> None:
 
 
 def test_what_one_head_finds_even_comes_first(store: Store) -> None:
-    """Of "same" nothing differs, and nothing can be learnt from it: a probability of 1/2 has log 2 nats. By this measure
-    it comes first."""
+    """Nothing differs in "same", and nothing can be learnt from it: it comes first by this measure, with log 2 nats."""
     found = prioritise(store, read_off, by="even")
     assert [one.key for one in found.pairs] == ["same", "unclear", "clear"]
     for one in found.pairs:

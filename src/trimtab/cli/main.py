@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from trimtab.cli import annotators, chat, data, doctor, explain, label, labels, models, plan, report, run, select, status
+from trimtab.cli import (
+    annotators,
+    chat,
+    data,
+    doctor,
+    explain,
+    label,
+    labels,
+    models,
+    plan,
+    report,
+    run,
+    select,
+    status,
+)
 from trimtab.errors import Interrupted, UserError
 
 EXIT_INTERRUPTED = 130

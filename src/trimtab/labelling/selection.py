@@ -30,7 +30,7 @@ BEGUN = 1.0
 """Priority of a pair that has some of its votes: above any uncertainty, so that it is finished first."""
 
 Measure = Literal["information", "even"]
-"""Of uncertainty: what an answer would tell of which head of an ensemble is right, or how even one head finds a pair."""
+"""Of uncertainty: what a vote would tell of which head of an ensemble is right, or how even one head finds a pair."""
 Differences = Callable[[Sequence[Item]], Array]
 """What a model sees differ between the two responses of each pair: `[N, D]`."""
 Progress = Callable[[int, int], None]
