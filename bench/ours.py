@@ -104,13 +104,13 @@ def train_sft(job: Job, policy: Any, run: Log) -> str:
 def train_reward_model(job: Job, policy: Any, run: Log) -> str:
     """A reward model on pairs."""
     from trimtab.models.scalar_model import ScalarModel
-    from trimtab.training.reward_model import train_reward_model
+    from trimtab.training.reward_model import on_comparisons, train_reward_model
 
     model = ScalarModel.fresh(policy.trunk, adapter=policy.adapter, seed=0)
     train_reward_model(
         model,
         _placed(_pairs(job), job),
-        centering=0.0,
+        on_comparisons(model, centering=0.0),
         normalize=False,
         pad_id=policy.template.pad_id,
         **_common(job, run),

@@ -12,11 +12,11 @@ from trimtab.config.load import Header
 from trimtab.training.dpo import train_dpo
 from trimtab.training.grpo import GRPOSettings
 from trimtab.training.ppo import PPOSettings
-from trimtab.training.reward_model import train_reward_model
+from trimtab.training.reward_model import on_comparisons, train_reward_model
 from trimtab.training.sft import train_sft
 from trimtab.training.step import OptimizerSettings
 
-NOT_SETTINGS = {"policy", "model", "reference", "rows", "settings", "run", "pad_id", "seed", "passes"}
+NOT_SETTINGS = {"policy", "model", "reference", "rows", "settings", "run", "pad_id", "seed", "passes", "objective"}
 
 
 @pytest.mark.parametrize("kind", ["sft", "reward_model", "dpo", "ppo", "grpo"])
@@ -34,7 +34,13 @@ def test_a_methods_settings_are_there(kind: str, settings: type) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "loop"), [("sft", train_sft), ("reward_model", train_reward_model), ("dpo", train_dpo)]
+    ("kind", "loop"),
+    [
+        ("sft", train_sft),
+        ("reward_model", train_reward_model),
+        ("reward_model", on_comparisons),
+        ("dpo", train_dpo),
+    ],
 )
 def test_what_a_loop_asks_for_is_there(kind: str, loop: object) -> None:
     assert set(inspect.signature(loop).parameters) - NOT_SETTINGS <= set(KINDS[kind].model_fields)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,6 @@ from tests.reference.ordinal import cumulative_logit
 from tests.reference.preference import sigmoid
 from tests.training.loops import (
     LARGE,
-    NEVER,
     OPTIMIZER,
     SMALL,
     Loop,
@@ -26,6 +26,7 @@ from tests.training.loops import (
 )
 from tests.training.test_rankings import VERDICTS, plain_score
 from tests.training.test_reward_model import scalar_model
+from tests.training.test_reward_model import train as train_on_labels
 from tests.training.world import MemoryRun, prompts, tiny_policy
 from torch import Tensor
 
@@ -33,10 +34,8 @@ from trimtab.algorithms.ordinal import cumulative_logit_loss
 from trimtab.errors import DataError
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.training.encoding import graded_rows
-from trimtab.training.grades import SCALE_FILE, GradeScale, train_on_grades
-from trimtab.training.passes import Passes
+from trimtab.training.grades import SCALE_FILE, GradeScale, on_grades
 from trimtab.training.row_files import GradedRow
-from trimtab.training.step import OptimizerSettings
 from trimtab.types import Grade, Prompt
 
 POLICY = tiny_policy()
@@ -63,28 +62,9 @@ def scale_of(model: ScalarModel, rows: Sequence[GradedRow]) -> GradeScale:
 
 
 def train(
-    model: ScalarModel,
-    scale: GradeScale,
-    rows: Sequence[GradedRow],
-    run: MemoryRun,
-    *,
-    settings: OptimizerSettings = OPTIMIZER,
-    num_epochs: int = 1,
-    prompts_per_step: int = 8,
-    normalize: bool = False,
+    model: ScalarModel, scale: GradeScale, rows: Sequence[GradedRow], run: MemoryRun, **options: Any
 ) -> tuple[float, float]:
-    return train_on_grades(
-        model,
-        scale,
-        rows,
-        settings=settings,
-        passes=Passes(num_epochs, prompts_per_step),
-        normalize=normalize,
-        seed=0,
-        checkpoint_seconds=NEVER,
-        pad_id=TEMPLATE.pad_id,
-        run=run,
-    )
+    return train_on_labels(model, rows, run, objective=on_grades(model, scale), **options)
 
 
 # The scale -----------------------------------------------------------------------------------------------------------

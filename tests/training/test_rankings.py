@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,6 @@ from tests.models.plain import plain_states
 from tests.reference.preference import plackett_luce
 from tests.training.loops import (
     LARGE,
-    NEVER,
     OPTIMIZER,
     SMALL,
     Loop,
@@ -24,17 +24,15 @@ from tests.training.loops import (
     tensors_of,
 )
 from tests.training.test_reward_model import scalar_model
-from tests.training.test_reward_model import train as train_on_pairs
+from tests.training.test_reward_model import train as train_on_labels
 from tests.training.world import MemoryRun, prompts, tiny_policy
 from torch import Tensor
 
 from trimtab.data.formats import ranked_pairs
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.training.encoding import preference_rows, ranked_rows
-from trimtab.training.passes import Passes
-from trimtab.training.reward_model import train_on_rankings
+from trimtab.training.reward_model import on_rankings
 from trimtab.training.row_files import PreferenceRow, RankedRow
-from trimtab.training.step import OptimizerSettings
 from trimtab.types import Prompt, Ranking
 
 POLICY = tiny_policy()
@@ -59,27 +57,8 @@ def pairs_of(rankings: Sequence[Ranking]) -> list[PreferenceRow]:
         return list(preference_rows(pairs, TEMPLATE, max_length=100, run=MemoryRun(Path(folder))))
 
 
-def train(
-    model: ScalarModel,
-    rows: Sequence[RankedRow],
-    run: MemoryRun,
-    *,
-    settings: OptimizerSettings = OPTIMIZER,
-    num_epochs: int = 1,
-    prompts_per_step: int = 8,
-    normalize: bool = False,
-) -> None:
-    train_on_rankings(
-        model,
-        rows,
-        settings=settings,
-        passes=Passes(num_epochs, prompts_per_step),
-        normalize=normalize,
-        seed=0,
-        checkpoint_seconds=NEVER,
-        pad_id=TEMPLATE.pad_id,
-        run=run,
-    )
+def train(model: ScalarModel, rows: Sequence[RankedRow], run: MemoryRun, **options: Any) -> None:
+    train_on_labels(model, rows, run, objective=on_rankings(model), **options)
 
 
 # Weights -------------------------------------------------------------------------------------------------------------
@@ -157,7 +136,7 @@ def ranked(start: int, stop: int) -> list[Ranking]:
 
 
 def learnt_by_pairs(model: ScalarModel, rankings: Sequence[Ranking], run: MemoryRun) -> None:
-    train_on_pairs(model, pairs_of(rankings), run, num_epochs=8, prompts_per_step=4, normalize=True)
+    train_on_labels(model, pairs_of(rankings), run, num_epochs=8, prompts_per_step=4, normalize=True)
 
 
 def learnt_by_places(model: ScalarModel, rankings: Sequence[Ranking], run: MemoryRun) -> None:
@@ -193,7 +172,7 @@ def test_without_ties_pairs_are_equation_1_of_instructgpt(tmp_path: Path) -> Non
             math.log(1 + math.exp(worse - better)) for n, better in enumerate(scores) for worse in scores[n + 1 :]
         ]
         losses.append(math.fsum(several) / len(several))
-    train_on_pairs(model, pairs_of(rankings), run)
+    train_on_labels(model, pairs_of(rankings), run)
     assert run.logged[0]["reward_model/loss"] == pytest.approx(math.fsum(losses) / 2, abs=1e-4)
 
 

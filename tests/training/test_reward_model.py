@@ -31,7 +31,7 @@ from trimtab.errors import ModelError
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.training.encoding import preference_rows
 from trimtab.training.passes import Passes
-from trimtab.training.reward_model import train_reward_model
+from trimtab.training.reward_model import Item, Objective, on_comparisons, train_reward_model
 from trimtab.training.row_files import PreferenceRow
 from trimtab.training.step import OptimizerSettings
 from trimtab.types import Comparison
@@ -66,21 +66,23 @@ def scalar_model(dropout: bool = False) -> ScalarModel:
 
 def train(
     model: ScalarModel,
-    rows: Sequence[PreferenceRow],
+    rows: Sequence[Item],
     run: MemoryRun,
     *,
+    objective: Objective[Item] | None = None,
     settings: OptimizerSettings = OPTIMIZER,
     num_epochs: int = 1,
     prompts_per_step: int = 8,
     centering: float = 0.0,
     normalize: bool = False,
-) -> None:
-    train_reward_model(
+) -> tuple[float, float]:
+    """A few small steps; on comparisons, if no other objective is given."""
+    return train_reward_model(
         model,
         rows,
+        objective or on_comparisons(model, centering=centering),
         settings=settings,
         passes=Passes(num_epochs, prompts_per_step),
-        centering=centering,
         normalize=normalize,
         seed=0,
         checkpoint_seconds=NEVER,

@@ -68,14 +68,13 @@ def annotators_command(
 
 def _read(source: Path, first: int | None) -> tuple[list[LabelledItem], Attributes, int | None]:
     """Items with their labels, what people said of themselves, and how many labels of each item count for agreement."""
-    from trimtab.labelling.dashboard import votes_for_agreement
     from trimtab.labelling.labels_file import read_labels
     from trimtab.labelling.store import Store
 
     if not source.is_dir():
         return list(read_labels(source)), {}, first
     store = Store.open(source)
-    return list(store.labelled_items()), store.attributes(), first or votes_for_agreement(store.settings)
+    return list(store.labelled_items()), store.attributes(), first or store.settings.votes_for_agreement
 
 
 def _plain(value: Any) -> Any:

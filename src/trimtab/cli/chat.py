@@ -95,19 +95,11 @@ def _speakers(names: Sequence[str], allow_remote_code: bool, **options: Any) -> 
 
 
 def _conversation(source: str, allow_remote_code: bool, **options: Any) -> Conversation:
-    from trimtab.cli.chat_session import say
-    from trimtab.config import Runtime
+    from trimtab.cli.writers import open_writer
     from trimtab.generation.conversation import Conversation
-    from trimtab.models.loading import load_policy
-    from trimtab.models.registry import locate
-    from trimtab.pipeline.resolve import hardware
 
-    device, dtype = hardware(Runtime())
-    folder = locate(source, say=say)
-    policy = load_policy(
-        str(folder), weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code
-    )
+    policy = open_writer(source, allow_remote_code=allow_remote_code)
     try:
-        return Conversation(policy, dtype=dtype, **options)
+        return Conversation(policy, dtype=policy.trunk.compute_dtype, **options)
     except ValueError as error:
         raise UserError(str(error)) from error

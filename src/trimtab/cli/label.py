@@ -127,20 +127,12 @@ def _name(host: str) -> str:
 
 
 def _load(model: str, allow_remote_code: bool) -> Any:
-    from trimtab.cli.chat_session import say
     from trimtab.cli.libraries import settle_libraries
 
     settle_libraries()
-    from trimtab.config import Runtime
+    from trimtab.cli.writers import open_writer
     from trimtab.labelling.live_model import LiveModel
-    from trimtab.models.loading import load_policy
-    from trimtab.models.registry import locate
     from trimtab.pipeline.find import find_policy
-    from trimtab.pipeline.resolve import hardware
 
-    device, dtype = hardware(Runtime())
-    folder = locate(find_policy(model), say=say)
-    policy = load_policy(
-        str(folder), weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code
-    )
-    return LiveModel(policy, dtype=dtype)
+    policy = open_writer(find_policy(model), allow_remote_code=allow_remote_code)
+    return LiveModel(policy, dtype=policy.trunk.compute_dtype)

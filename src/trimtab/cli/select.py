@@ -37,12 +37,17 @@ def select_command(
     from trimtab.cli.libraries import settle_libraries
 
     settle_libraries()
+    from trimtab.cli.writers import open_writer
     from trimtab.labelling.selection import prioritise, seen_by
     from trimtab.labelling.store import Store
+    from trimtab.pipeline.find import find_policy
+
+    def reading() -> Policy:
+        return open_writer(find_policy(model), allow_remote_code=allow_remote_code)
 
     found = prioritise(
         Store.open(project),
-        lambda items: seen_by(_load(model, allow_remote_code), on_progress=_teller())(items),
+        lambda items: seen_by(reading(), on_progress=_teller())(items),
         by=cast("Measure", by),  # prioritise says which there are
         heads=heads,
         seed=seed,
@@ -81,18 +86,3 @@ def _teller() -> Callable[[int, int], None]:
             say(f"reading pairs: {done:,} of {total:,}")
 
     return tell
-
-
-def _load(model: str, allow_remote_code: bool) -> Policy:
-    from trimtab.cli.chat_session import say
-    from trimtab.config import Runtime
-    from trimtab.models.loading import load_policy
-    from trimtab.models.registry import locate
-    from trimtab.pipeline.find import find_policy
-    from trimtab.pipeline.resolve import hardware
-
-    device, dtype = hardware(Runtime())
-    folder = locate(find_policy(model), say=say)
-    return load_policy(
-        str(folder), weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code
-    )

@@ -12,7 +12,6 @@ from trimtab.evaluation.format import estimate_text
 from trimtab.evaluation.scales import NORMS, Agreement
 from trimtab.evaluation.statistics import Estimate
 from trimtab.labelling.analysis import analyse
-from trimtab.labelling.settings import Settings
 from trimtab.labelling.store import Store
 
 KEPT_SECONDS = 15.0
@@ -37,7 +36,7 @@ class Dashboard:
 
 def summarise(store: Store) -> dict[str, Any]:
     """Counts, people and agreement, the numbers as text with their intervals."""
-    found = analyse(store.labelled_items(), first=votes_for_agreement(store.settings))
+    found = analyse(store.labelled_items(), first=store.settings.votes_for_agreement)
     numbers = {one.name: one for one in found.annotators}
     rows = store.read(
         "SELECT name, revoked, COUNT(labels.id) AS labels FROM annotators LEFT JOIN labels "
@@ -53,11 +52,6 @@ def summarise(store: Store) -> dict[str, Any]:
             {"who": norm.who, "agreement": f"{100 * norm.agreement:.1f} %", "source": norm.source} for norm in NORMS
         ],
     }
-
-
-def votes_for_agreement(settings: Settings) -> int | None:
-    """How many votes of an item count for agreement: not those that were asked for because others disagreed."""
-    return settings.overlap if settings.extra_vote and settings.overlap > 1 else None
 
 
 def _agreement(row: Agreement) -> dict[str, str]:

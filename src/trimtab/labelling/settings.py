@@ -32,6 +32,11 @@ class Settings(Record):
     show_critiques: bool = Field(False, description="Show AI critiques after the first vote; keep both votes.")
     attributes: tuple[Attribute, ...] = Field((), description="What annotators may say of themselves.")
 
+    @property
+    def votes_for_agreement(self) -> int | None:
+        """How many votes of an item count for agreement, None for all: not those asked for as others disagreed."""
+        return self.overlap if self.extra_vote and self.overlap > 1 else None
+
 
 def read_settings(folder: Path) -> Settings:
     """The settings of the project in a folder. Raises `LabellingError` that names what is wrong with them."""

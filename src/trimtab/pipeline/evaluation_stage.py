@@ -18,7 +18,7 @@ from trimtab.evaluation.summary import Judge, ScoredComparisons, evaluate
 from trimtab.evaluation.verdicts import Bars
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
-from trimtab.models.loading import load_policy, load_reward_model
+from trimtab.models.loading import load_reward_model
 from trimtab.models.registry import load_tokenizer
 from trimtab.models.rows import TokenRow
 from trimtab.models.scalar_model import ScalarModel
@@ -26,7 +26,7 @@ from trimtab.pipeline.artifacts import read_artifact
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.data_checks import held_out_data
 from trimtab.pipeline.disk import replace_text
-from trimtab.pipeline.resolve import Inputs, hardware, source
+from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
 from trimtab.training.encoding import check_prompts
 from trimtab.types import Comparison, Completion, Prompt
 
@@ -126,11 +126,8 @@ def _answers(
 def _ask(
     name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
 ) -> tuple[Groups, Groups]:
-    device, dtype = hardware(context.runtime)
-    policy = load_policy(
-        model, weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code
-    )
-    template = policy.template
+    policy = load_writer(model, context.runtime, allow_remote_code=config.allow_remote_code)
+    template, dtype = policy.template, policy.trunk.compute_dtype
     limit = getattr(policy.trunk.config, "max_position_embeddings", None)
     if limit is not None:
         check_prompts(prompts, template, max_length=limit - config.max_new_tokens, run=context)

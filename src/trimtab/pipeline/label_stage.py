@@ -16,11 +16,10 @@ from trimtab.labelling.exporting import write_comparisons
 from trimtab.labelling.records import Item, Kind, LabelledItem, Turn
 from trimtab.labelling.settings import DATABASE, Settings
 from trimtab.labelling.store import Store
-from trimtab.models.loading import load_policy
 from trimtab.pipeline.artifacts import COMPARISONS
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.disk import replace_text
-from trimtab.pipeline.resolve import Inputs, hardware, source
+from trimtab.pipeline.resolve import Inputs, load_writer, source
 from trimtab.seeds import mix
 from trimtab.training.batches import permutation
 from trimtab.training.encoding import watching
@@ -75,15 +74,8 @@ def _queue(config: LabelStage, inputs: Inputs, context: Context) -> list[Item]:
 
 def _write(prompts: list[Prompt], config: LabelStage, inputs: Inputs, context: Context) -> list[list[Completion]]:
     """Answers to every prompt. Those to a prompt that are all alike cannot be compared and are left out later."""
-    device, dtype = hardware(context.runtime)
-    policy = load_policy(
-        source(inputs, config.model),
-        weights_dtype=dtype,
-        compute_dtype=dtype,
-        device=device,
-        allow_remote_code=config.allow_remote_code,
-    )
-    template = policy.template
+    policy = load_writer(source(inputs, config.model), context.runtime, allow_remote_code=config.allow_remote_code)
+    template, dtype = policy.template, policy.trunk.compute_dtype
     groups = complete(
         Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype),
         template,

@@ -17,12 +17,11 @@ from trimtab.data.chat import ChatTemplate
 from trimtab.errors import ModelError, UserError
 from trimtab.generation.engine import Engine
 from trimtab.models.attention import ROW_ATTENTION
-from trimtab.models.loading import load_policy
 from trimtab.models.policy import Policy
 from trimtab.models.registry import PICKLES, base_of, is_adapter, locate
 from trimtab.pipeline.doctor import Finding
 from trimtab.pipeline.find import find_policy
-from trimtab.pipeline.resolve import hardware
+from trimtab.pipeline.resolve import load_writer
 from trimtab.types import Message, Prompt
 
 QUESTION = Prompt((Message("user", "What is the capital of France?"),))
@@ -36,15 +35,12 @@ def check_model(
     name: str, *, allow_remote_code: bool = False, say: Callable[[str], None] = lambda _: None
 ) -> list[Finding]:
     """Load a model, fetched first when it is not here, and check its files, its template, and the engine on it."""
-    device, dtype = hardware(Runtime())
     try:
         folder = locate(find_policy(name), say=say)
-        policy = load_policy(
-            str(folder), weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code
-        )
+        policy = load_writer(str(folder), Runtime(), allow_remote_code=allow_remote_code)
     except UserError as error:
         return [Finding("model", "problem", f"{name} cannot be used: {error}", "Mend this first.")]
-    template = policy.template
+    template, dtype = policy.template, policy.trunk.compute_dtype
     engine = Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype)
     return [
         Finding("model", "ok", f"{name} is {policy.trunk.config.model_type}, {_millions(policy)} parameters"),

@@ -9,6 +9,8 @@ import torch
 from trimtab.config import Runtime
 from trimtab.errors import UserError
 from trimtab.models.hardware import choose_device, choose_dtype
+from trimtab.models.loading import load_policy
+from trimtab.models.policy import Policy
 from trimtab.pipeline.artifacts import Artifact
 
 Inputs = Mapping[str, Artifact]
@@ -34,3 +36,11 @@ def hardware(runtime: Runtime) -> tuple[torch.device, torch.dtype]:
         reason = str(error).partition("\n")[0]
         raise UserError(f"runtime.device={runtime.device} cannot be used here: {reason}. Set it to auto") from error
     return device, choose_dtype(runtime.precision, device)
+
+
+def load_writer(model: str, runtime: Runtime, *, allow_remote_code: bool) -> Policy:
+    """A policy that only writes: its weights are in the number type of its products."""
+    device, dtype = hardware(runtime)
+    return load_policy(
+        model, weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code
+    )

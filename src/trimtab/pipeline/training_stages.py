@@ -21,9 +21,9 @@ from trimtab.pipeline.trained_models import Summary, load_for_training, optimize
 from trimtab.seeds import mix
 from trimtab.training.dpo import train_dpo
 from trimtab.training.encoding import demonstration_rows, graded_rows, preference_rows, ranked_rows, watching
-from trimtab.training.grades import GradeScale, train_on_grades
+from trimtab.training.grades import GradeScale, on_grades
 from trimtab.training.passes import Passes
-from trimtab.training.reward_model import train_on_rankings, train_reward_model
+from trimtab.training.reward_model import on_comparisons, on_rankings, train_reward_model
 from trimtab.training.row_files import PreferenceRowFile
 from trimtab.training.sft import train_sft
 
@@ -66,18 +66,18 @@ def run_reward_model(config: RewardModelStage, inputs: Inputs, context: Context)
     if config.ranking_loss == "plackett_luce":
         read = _read(read_rankings, "rankings", config, inputs, context)
         rankings = ranked_rows(read, policy.template, max_length=config.max_length, run=context)
-        train_on_rankings(model, rankings, **settings)
+        train_reward_model(model, rankings, on_rankings(model), **settings)
         summary: Summary = {"ranked_responses": rankings.num_labels, "prompts": len(rankings)}
     elif config.grade_loss == "ordinal":
         read = _read(read_grades, "grades", config, inputs, context)
         grades = graded_rows(read, policy.template, max_length=config.max_length, run=context)
         scale = GradeScale(grades.scores, width=model.head.in_features, device=model.trunk.device)
-        mean, deviation = train_on_grades(model, scale, grades, **settings)
+        mean, deviation = train_reward_model(model, grades, on_grades(model, scale), **settings)
         scale.save(context.folder, mean=mean, deviation=deviation)
         summary = {"grades": grades.num_labels, "prompts": len(grades)}
     else:
         pairs = compared_prompts(config, inputs, policy, context)
-        train_reward_model(model, pairs, centering=config.centering, **settings)
+        train_reward_model(model, pairs, on_comparisons(model, centering=config.centering), **settings)
         summary = {"comparisons": pairs.num_pairs, "prompts": len(pairs)}
     model.save(context.folder)
     policy.tokenizer.save_pretrained(context.folder)

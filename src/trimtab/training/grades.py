@@ -18,11 +18,8 @@ from trimtab.algorithms.output import LossOutput
 from trimtab.errors import DataError
 from trimtab.models.rows import RowBatch, response_slices
 from trimtab.models.scalar_model import ScalarModel
-from trimtab.training.passes import Passes
-from trimtab.training.reward_model import train_scores
+from trimtab.training.reward_model import Objective
 from trimtab.training.row_files import GradedRow
-from trimtab.training.run import Run
-from trimtab.training.step import OptimizerSettings
 
 SCALE_FILE = "grade_scale.json"
 
@@ -73,36 +70,10 @@ class GradeScale:
         (folder / SCALE_FILE).write_text(json.dumps(scale))
 
 
-def train_on_grades(
-    model: ScalarModel,
-    scale: GradeScale,
-    rows: Sequence[GradedRow],
-    *,
-    passes: Passes,
-    settings: OptimizerSettings,
-    normalize: bool,
-    seed: int,
-    checkpoint_seconds: float,
-    pad_id: int,
-    run: Run,
-) -> tuple[float, float]:
-    """Train a scalar model and the scale in place on grades; else as `train_reward_model`.
-
-    Returns the mean and deviation of scores before they were normalised at the end, for `GradeScale.save`.
-    """
-    return train_scores(
-        model,
-        rows,
-        partial(grading_loss, model, scale),
-        model.trainable_parameters() | scale.parameters(),
-        show={"error": "reward_model/grade_error"},
-        passes=passes,
-        settings=settings,
-        normalize=normalize,
-        seed=seed,
-        checkpoint_seconds=checkpoint_seconds,
-        pad_id=pad_id,
-        run=run,
+def on_grades(model: ScalarModel, scale: GradeScale) -> Objective[GradedRow]:
+    """Proportional odds, by `grading_loss`; the scale is learnt beside the model."""
+    return Objective(
+        partial(grading_loss, model, scale), scale.parameters(), show={"error": "reward_model/grade_error"}
     )
 
 

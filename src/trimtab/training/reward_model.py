@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,78 +34,34 @@ class Judged(Protocol):
 Item = TypeVar("Item", bound=Judged)
 
 
+@dataclass(frozen=True, slots=True)
+class Objective(Generic[Item]):
+    """What labels of a kind ask of the scores.
+
+    `loss` takes rows, their layout and the number of prompts in the whole batch. `parameters` are learnt beside the
+    model's. `show` says which metrics the progress has, under which names.
+    """
+
+    loss: Callable[[Sequence[Item], RowBatch, int], LossOutput]
+    parameters: Mapping[str, nn.Parameter] = field(default_factory=dict)
+    show: Mapping[str, str] = field(default_factory=lambda: {"accuracy": "reward_model/accuracy"})
+
+
+def on_comparisons(model: ScalarModel, *, centering: float) -> Objective[PreferenceRow]:
+    """Bradley-Terry, by `preference_loss`."""
+    return Objective(partial(preference_loss, model, centering=centering))
+
+
+def on_rankings(model: ScalarModel) -> Objective[RankedRow]:
+    """Place by place (Plackett-Luce), by `ranking_loss`."""
+    return Objective(partial(ranking_loss, model))
+
+
 def train_reward_model(
     model: ScalarModel,
-    rows: Sequence[PreferenceRow],
-    *,
-    passes: Passes,
-    settings: OptimizerSettings,
-    centering: float,
-    normalize: bool,
-    seed: int,
-    checkpoint_seconds: float,
-    pad_id: int,
-    run: Run,
-) -> None:
-    """Train a scalar model in place on comparisons.
-
-    Every prompt weighs the same, however many of its responses were compared (InstructGPT, equation 1). With
-    `normalize`, scores of the responses to 64 prompts drawn from the data get mean 0 and deviation 1, before and after
-    (N-details, item 9).
-    Raises `NumericsError` and `Interrupted`.
-    """
-    train_scores(
-        model,
-        rows,
-        partial(preference_loss, model, centering=centering),
-        model.trainable_parameters(),
-        show={"accuracy": "reward_model/accuracy"},
-        passes=passes,
-        settings=settings,
-        normalize=normalize,
-        seed=seed,
-        checkpoint_seconds=checkpoint_seconds,
-        pad_id=pad_id,
-        run=run,
-    )
-
-
-def train_on_rankings(
-    model: ScalarModel,
-    rows: Sequence[RankedRow],
-    *,
-    passes: Passes,
-    settings: OptimizerSettings,
-    normalize: bool,
-    seed: int,
-    checkpoint_seconds: float,
-    pad_id: int,
-    run: Run,
-) -> None:
-    """Train a scalar model in place on rankings, place by place (Plackett-Luce); else as `train_reward_model`."""
-    train_scores(
-        model,
-        rows,
-        partial(ranking_loss, model),
-        model.trainable_parameters(),
-        show={"accuracy": "reward_model/accuracy"},
-        passes=passes,
-        settings=settings,
-        normalize=normalize,
-        seed=seed,
-        checkpoint_seconds=checkpoint_seconds,
-        pad_id=pad_id,
-        run=run,
-    )
-
-
-def train_scores(
-    model: ScalarModel,
     rows: Sequence[Item],
-    loss_of_rows: Callable[[Sequence[Item], RowBatch, int], LossOutput],
-    parameters: Mapping[str, nn.Parameter],
+    objective: Objective[Item],
     *,
-    show: Mapping[str, str],
     passes: Passes,
     settings: OptimizerSettings,
     normalize: bool,
@@ -113,11 +70,12 @@ def train_scores(
     pad_id: int,
     run: Run,
 ) -> tuple[float, float]:
-    """What all kinds of labels share: normalise, train in passes, normalise.
+    """Train a scalar model in place on what people said.
 
-    `loss_of_rows` takes rows, their layout and the number of prompts in the whole batch. Returns the mean and the
-    deviation that scores had before they were normalised for the last time, or 0 and 1. Raises `NumericsError` and
-    `Interrupted`.
+    Every prompt weighs the same, however many of its responses were judged (InstructGPT, equation 1). With `normalize`,
+    scores of the responses to 64 prompts drawn from the data get mean 0 and deviation 1, before and after (N-details,
+    item 9). Returns the mean and the deviation that scores had before they were normalised for the last time, or 0 and
+    1. Raises `NumericsError` and `Interrupted`.
     """
     drawn = shuffled_pass(len(rows), seed, -1)[:NORMALISING_PROMPTS].tolist() if normalize else []
     sample = [rows[index].row for index in drawn]
@@ -129,19 +87,19 @@ def train_scores(
         def loss(indices: list[int]) -> LossOutput:
             chunk = [batch[i] for i in indices]
             laid = lay_out([item.row for item in chunk], pad_id=pad_id, device=model.trunk.device)
-            return loss_of_rows(chunk, laid, len(batch))
+            return objective.loss(chunk, laid, len(batch))
 
         return loss
 
     train_in_passes(
         "reward model",
-        parameters,
+        {**model.trainable_parameters(), **objective.parameters},
         rows,
         loss_of_batch,
         row_of=lambda item: item.row,
         passes=passes,
         settings=settings,
-        show=show,
+        show=objective.show,
         seed=seed,
         checkpoint_seconds=checkpoint_seconds,
         run=run,
