@@ -99,6 +99,6 @@ def test_a_run_waits_for_people_and_goes_on_with_what_they_said(trimtab: Command
     store.add_labels(LabelledItem(item=entry.item, labels=(vote["bo"],)) for entry in entries)
     done = trimtab("run", recipe)
     assert done.code == 0
-    (comparisons,) = tmp_path.glob("runs/people/label-*/comparisons.jsonl")
+    (comparisons,) = tmp_path.glob("runs/people/label-*/data.jsonl")
     assert len(comparisons.read_text().splitlines()) == 5
     assert list(tmp_path.glob("runs/people/reward_model-*/artifact.json"))

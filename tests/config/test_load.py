@@ -140,7 +140,7 @@ def test_overrides(tmp_path: Path) -> None:
         ("sft.model=policy", "stages: sft -> policy -> sft is a cycle"),
         ("sft.model=sft", "stages: sft -> sft is a cycle"),
         ("sft.kind=stf", "stages.sft.kind: there is no kind 'stf'; did you mean sft?"),
-        ("policy.data=null", "stages.policy.data: input should be a valid string, not None"),
+        ("policy.data=null", "stages.policy.data: must be a text or a list of texts, not None"),
         ("policy.kind=null", "stages.policy.kind: there is no kind None"),
     ],
 )

@@ -100,6 +100,6 @@ def _conversation(source: str, allow_remote_code: bool, **options: Any) -> Conve
 
     policy = open_writer(source, allow_remote_code=allow_remote_code)
     try:
-        return Conversation(policy, dtype=policy.trunk.compute_dtype, **options)
+        return Conversation(policy, **options)
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -135,4 +135,4 @@ def _load(model: str, allow_remote_code: bool) -> Any:
     from trimtab.pipeline.find import find_policy
 
     policy = open_writer(find_policy(model), allow_remote_code=allow_remote_code)
-    return LiveModel(policy, dtype=policy.trunk.compute_dtype)
+    return LiveModel(policy)

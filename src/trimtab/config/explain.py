@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 
+from trimtab.config.base import Runtime, StageConfig, Strict
 from trimtab.config.load import Header
 from trimtab.config.recipe import nearest
-from trimtab.config.stages import KINDS, Runtime, StageConfig, Strict
+from trimtab.config.stages import KINDS
 from trimtab.errors import UserError
 
 RUNTIME = "runtime"
@@ -113,7 +114,7 @@ def _notes(group: str, model: type[Strict], name: str) -> Iterator[str]:
         yield "Changing it makes no stage run again."
     if not issubclass(model, StageConfig):
         return
-    if name in model.references:
+    if model.references.get(name):
         how = "Must name" if name in model.stage_only else "May name"
         yield f"{how} a stage of kind {' or '.join(model.references[name])}."
     if name in model.files:

@@ -10,9 +10,10 @@ from typing import Any, TypeVar, get_args
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from trimtab.config.base import Runtime, StageConfig, Strict
 from trimtab.config.overrides import apply_override
 from trimtab.config.recipe import Recipe, check_references, in_running_order, nearest, reference_values
-from trimtab.config.stages import KINDS, Runtime, StageConfig, Strict
+from trimtab.config.stages import KINDS
 from trimtab.config.yaml import read_yaml
 from trimtab.errors import RecipeError
 
@@ -123,14 +124,20 @@ def _with_defaults(stage: StageConfig, header: Header) -> StageConfig:
 def _with_paths(stage: StageConfig, place: str, folder: Path, names: set[str], problems: list[str]) -> StageConfig:
     """The stage with its paths made absolute: data, and models that are folders."""
     given: dict[str, Any] = {}
-    for field in stage.files:
-        value = getattr(stage, field)
+
+    def absolute_path(field: str, value: str | None) -> str | None:
         if value is None or value.startswith("hf:") or (field in stage.references and value in names):
-            continue
+            return value
         file = (folder / Path(value).expanduser()).resolve()
         if not file.exists():
             problems.append(f"{place}.{field}: there is no file or folder {file}")
-        given[field] = str(file)
+        return str(file)
+
+    for field in stage.files:
+        value = getattr(stage, field)
+        given[field] = (
+            [absolute_path(field, one) for one in value] if isinstance(value, list) else absolute_path(field, value)
+        )
     absolute = {value: _model(value, folder) for value in reference_values(stage).values() if value not in names}
     for field in set(stage.references) - set(stage.files):
         value = getattr(stage, field)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trimtab.config.stages import EvaluationStage, Runtime, StageConfig
+from trimtab.config.base import Runtime, StageConfig
+from trimtab.config.evaluation import EvaluationStage
 from trimtab.errors import RecipeError
 
 BASE = "base"

@@ -6,8 +6,6 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from trimtab.errors import ModelError
 from trimtab.generation.engine import Engine
 from trimtab.generation.sampler import Sampling
@@ -36,7 +34,6 @@ class Conversation:
         self,
         policy: Policy,
         *,
-        dtype: torch.dtype = torch.float32,
         system: str = "",
         max_new_tokens: int = 256,
         temperature: float = 0.7,
@@ -46,9 +43,7 @@ class Conversation:
         self.max_new_tokens = max_new_tokens
         self.last = Answer("", 0, "stop")
         self._template = policy.template
-        self._engine = Engine(
-            policy.model, stop_ids=policy.template.stop_ids, pad_id=policy.template.pad_id, max_batch=1, dtype=dtype
-        )
+        self._engine = Engine.of(policy, max_batch=1)
         self._limit: int | None = getattr(policy.trunk.config, "max_position_embeddings", None)
         self._sampling, self._seed = Sampling(temperature, top_p), seed
         self._asked = 0  # not set back by `begin`, so that a question asked again is answered anew

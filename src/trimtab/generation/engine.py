@@ -18,6 +18,7 @@ from torch import Tensor
 from trimtab.generation.sampler import Sampling, choose
 from trimtab.models.decoder import Decoder, decoder_for
 from trimtab.models.kv_cache import KeyValueCache
+from trimtab.models.policy import Policy
 from trimtab.models.transformers_decoder import TransformersDecoder
 from trimtab.seeds import mix
 
@@ -65,6 +66,13 @@ class Engine:
         self.decoder: Decoder | TransformersDecoder = decoder_for(model, dtype) or TransformersDecoder(model, dtype)
         self.cache = KeyValueCache()
         self.device = next(model.parameters()).device
+
+    @classmethod
+    def of(cls, policy: Policy, *, max_batch: int = 64) -> Engine:
+        """The engine of a policy, which stops where its template ends a turn."""
+        template = policy.template
+        dtype = policy.trunk.compute_dtype
+        return cls(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, max_batch=max_batch, dtype=dtype)
 
     @torch.no_grad()
     def load_weights(self, model: Any) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 
-import torch
-
 from trimtab.errors import LabellingError
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import as_completion
@@ -18,12 +16,10 @@ from trimtab.types import Message, Prompt
 class LiveModel:
     """Answers whole conversations, one at a time. Every answer is drawn anew."""
 
-    def __init__(self, policy: Policy, *, dtype: torch.dtype, max_new_tokens: int = 256, seed: int = 0) -> None:
+    def __init__(self, policy: Policy, *, max_new_tokens: int = 256, seed: int = 0) -> None:
         self._template, self._max_new_tokens, self._seed = policy.template, max_new_tokens, seed
         self._longest: int | None = getattr(policy.trunk.config, "max_position_embeddings", None)
-        self._engine = Engine(
-            policy.model, stop_ids=policy.template.stop_ids, pad_id=policy.template.pad_id, max_batch=1, dtype=dtype
-        )
+        self._engine = Engine.of(policy, max_batch=1)
         self._lock, self._asked = threading.Lock(), 0
 
     def __call__(self, turns: tuple[Turn, ...]) -> str:

@@ -20,8 +20,8 @@ from trimtab.files import sync
 from trimtab.pipeline.disk import sync_tree
 
 RECORD, METRICS, REPORT = "artifact.json", "metrics.jsonl", "report.html"
-COMPARISONS = "comparisons.jsonl"
-"""What a stage of human feedback leaves to learn from."""
+DATA = "data.jsonl"
+"""What a stage leaves whose artifact is data to learn from."""
 PARTIAL, STATE = ".partial", ".state"
 KEY_CHARACTERS = 12
 
@@ -81,8 +81,8 @@ def state_folder(folder: Path) -> Path:
 
 
 def data_source(inputs: Mapping[str, Artifact], data: str) -> str:
-    """Where data comes from: what people labelled in an earlier stage, or the path itself."""
-    return str(inputs[data].path / COMPARISONS) if data in inputs else data
+    """Where data comes from: what an earlier stage made, or the path itself."""
+    return str(inputs[data].path / DATA) if data in inputs else data
 
 
 def read_artifact(folder: Path) -> Artifact:

@@ -6,8 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from trimtab.config.base import ReadingStage
+from trimtab.config.evaluation import EvaluationStage
 from trimtab.config.recipe import Recipe
-from trimtab.config.stages import EvaluationStage, GRPOStage, LabelStage, RewardModelStage, TrainingStage
+from trimtab.config.reinforcement import GRPOStage
+from trimtab.config.training import RewardModelStage, TrainingStage
 from trimtab.data.formats import (
     read,
     read_comparisons,
@@ -20,6 +23,7 @@ from trimtab.data.splits import assert_disjoint, prompt_key
 from trimtab.errors import DataError, UserError
 from trimtab.evaluation.outputs import group_prompts
 from trimtab.evaluation.tasks.truth_checks import truth_sample, truth_task
+from trimtab.pipeline.reading import read_data
 from trimtab.types import Comparison, Prompt
 
 READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
@@ -42,9 +46,9 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
         try:
             if isinstance(stage, EvaluationStage):
                 before = learning_stages(recipe, name)
-                held_out_data(stage, {n: one for n, one in before.items() if one.data not in recipe.stages})
-            elif isinstance(stage, TrainingStage | LabelStage) and stage.data not in recipe.stages:
-                records = _reader(stage)(stage.data, skip_bad=stage.skip_bad, columns=stage.columns)
+                held_out_data(stage, {n: _from_disk(one, recipe) for n, one in before.items()})
+            elif isinstance(stage, ReadingStage):
+                records = read_data(_reader(stage), _from_disk(stage, recipe), {})
                 if isinstance(stage, GRPOStage) and stage.reward_model is None:
                     records = _with_checks(records)
                 deque(records, maxlen=0)  # each is read and none is kept
@@ -52,13 +56,18 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
             raise type(error)(f"{name}: {error}") from error
 
 
-def _reader(stage: TrainingStage | LabelStage) -> Callable[..., Iterator[Any]]:
+def _reader(stage: ReadingStage) -> Callable[..., Iterator[Any]]:
     """What reads the stage's data as the stage will."""
     if isinstance(stage, RewardModelStage) and stage.ranking_loss == "plackett_luce":
         return read_rankings
     if isinstance(stage, RewardModelStage) and stage.grade_loss == "ordinal":
         return read_grades
     return READERS[stage.kind]
+
+
+def _from_disk(stage: ReadingStage, recipe: Recipe) -> ReadingStage:
+    """The stage without the data that is yet to be made."""
+    return stage.model_copy(update={"data": [one for one in stage.sources if one not in recipe.stages]})
 
 
 def _with_checks(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
@@ -68,14 +77,14 @@ def _with_checks(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
         yield prompt
 
 
-def learning_stages(recipe: Recipe, name: str) -> dict[str, TrainingStage]:
+def learning_stages(recipe: Recipe, name: str) -> dict[str, ReadingStage]:
     """The settings of the stages before this one that learnt from data, by name."""
     upstream = {before: recipe.stages[before] for before in recipe.upstream(name)}
     return {before: stage for before, stage in upstream.items() if isinstance(stage, TrainingStage)}
 
 
 def held_out_data(
-    config: EvaluationStage, learnt_from: Mapping[str, TrainingStage]
+    config: EvaluationStage, learnt_from: Mapping[str, ReadingStage]
 ) -> tuple[list[Prompt], list[Comparison]]:
     """The held-out data, looked through before any model answers. Raises `DataError` for what would spoil the numbers.
 
@@ -93,9 +102,10 @@ def held_out_data(
     if config.comparisons is not None:
         comparisons = list(read_comparisons(config.comparisons, skip_bad=config.skip_bad))
     for name, stage in learnt_from.items():
-        seen = read(stage.data, skip_bad=True, columns=stage.columns)
         try:
-            assert_disjoint(seen, [*prompts, *comparisons])
+            for one in stage.sources:
+                seen = read(one, skip_bad=True, columns=stage.columns)
+                assert_disjoint(seen, [*prompts, *comparisons])
         except DataError as error:
             raise DataError(f"held-out data and the data of {name} overlap. {error}") from error
     return prompts, comparisons

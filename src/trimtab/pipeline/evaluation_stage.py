@@ -127,11 +127,11 @@ def _ask(
     name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
 ) -> tuple[Groups, Groups]:
     policy = load_writer(model, context.runtime, allow_remote_code=config.allow_remote_code)
-    template, dtype = policy.template, policy.trunk.compute_dtype
+    template = policy.template
     limit = getattr(policy.trunk.config, "max_position_embeddings", None)
     if limit is not None:
         check_prompts(prompts, template, max_length=limit - config.max_new_tokens, run=context)
-    engine = Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype)
+    engine = Engine.of(policy)
 
     def answers(how: str, group_size: int, temperature: float) -> Groups:
         return complete(

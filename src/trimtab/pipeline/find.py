@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+from trimtab.config.base import POLICIES
 from trimtab.config.recipe import nearest
-from trimtab.config.stages import POLICIES
 from trimtab.errors import UserError
 from trimtab.models.bundled import BUNDLED
 from trimtab.pipeline.artifacts import RECORD, STATE, Artifact, artifacts_in, read_artifact

@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from trimtab.config.base import StageConfig
 from trimtab.config.recipe import Recipe, nearest
-from trimtab.config.stages import StageConfig
 from trimtab.data.files import data_files
 from trimtab.errors import ModelError
 
@@ -59,16 +59,17 @@ def _key(
     edges: Mapping[str, str],
 ) -> str:
     settings: dict[str, Any] = stage.model_dump(mode="json", exclude=set(stage.not_in_key))
-    from_disk = set(stage.files) - set(edges)
-    for field in set(stage.references) - from_disk:
+    stages = set(edges.values())
+    for field in {*stage.references, *stage.files}:
+
+        def identify(value: str, field: str = field) -> Any:
+            return content(value) if field in stage.files and value not in stages else identity(field, value)
+
         value = settings[field]
         if isinstance(value, list):
-            settings[field] = [identity(field, one) for one in value]
+            settings[field] = [identify(one) for one in value]
         elif value is not None:
-            settings[field] = identity(field, value)
-    for field in from_disk:
-        if settings[field] is not None:
-            settings[field] = content(settings[field])
+            settings[field] = identify(value)
     return _digest({"schema": stage.schema_version, "settings": settings})
 
 

@@ -16,9 +16,10 @@ from trimtab.labelling.exporting import write_comparisons
 from trimtab.labelling.records import Item, Kind, LabelledItem, Turn
 from trimtab.labelling.settings import DATABASE, Settings
 from trimtab.labelling.store import Store
-from trimtab.pipeline.artifacts import COMPARISONS
+from trimtab.pipeline.artifacts import DATA
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.disk import replace_text
+from trimtab.pipeline.reading import read_data
 from trimtab.pipeline.resolve import Inputs, load_writer, source
 from trimtab.seeds import mix
 from trimtab.training.batches import permutation
@@ -44,7 +45,7 @@ def run_label(config: LabelStage, inputs: Inputs, context: Context) -> dict[str,
     context.progress("labels", given, wanted)
     if given < config.enough * wanted:
         raise Interrupted(_what_to_do(given, wanted, folder, store))
-    summary = write_comparisons(labelled, context.folder / COMPARISONS)
+    summary = write_comparisons(labelled, context.folder / DATA)
     return {"items": len(items), "votes": given, "people": _count_people(labelled), "comparisons": summary}
 
 
@@ -54,7 +55,7 @@ def _queue(config: LabelStage, inputs: Inputs, context: Context) -> list[Item]:
     if kept.exists():
         return [Item.model_validate(record) for record in json.loads(kept.read_text(encoding="utf-8"))]
     watch = watching(context, "reading the prompts")
-    prompts = list(read_prompts(config.data, skip_bad=config.skip_bad, columns=config.columns, watch=watch))
+    prompts = list(read_data(read_prompts, config, inputs, watch))
     drawn = permutation(len(prompts), context.seed)[: config.num_prompts]
     groups = _write([prompts[i] for i in sorted(drawn)], config, inputs, context)
     kind: Kind = "compare" if config.group_size == 2 else "rank"
@@ -75,9 +76,9 @@ def _queue(config: LabelStage, inputs: Inputs, context: Context) -> list[Item]:
 def _write(prompts: list[Prompt], config: LabelStage, inputs: Inputs, context: Context) -> list[list[Completion]]:
     """Answers to every prompt. Those to a prompt that are all alike cannot be compared and are left out later."""
     policy = load_writer(source(inputs, config.model), context.runtime, allow_remote_code=config.allow_remote_code)
-    template, dtype = policy.template, policy.trunk.compute_dtype
+    template = policy.template
     groups = complete(
-        Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype),
+        Engine.of(policy),
         template,
         prompts,
         group_size=config.group_size,

@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 
-from trimtab.config.stages import Runtime
+from trimtab.config.base import Runtime
 
 
 def machine(runtime: Runtime) -> dict[str, str]:

@@ -41,7 +41,7 @@ def check_model(
     except UserError as error:
         return [Finding("model", "problem", f"{name} cannot be used: {error}", "Mend this first.")]
     template, dtype = policy.template, policy.trunk.compute_dtype
-    engine = Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype)
+    engine = Engine.of(policy)
     return [
         Finding("model", "ok", f"{name} is {policy.trunk.config.model_type}, {_millions(policy)} parameters"),
         check_files([folder, base_of(folder)] if is_adapter(folder) else [folder]),

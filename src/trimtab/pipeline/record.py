@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trimtab.config.stages import StageConfig
+from trimtab.config.base import StageConfig
 
 
 def recorded_config(stage: StageConfig, folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from trimtab.feedback.scorers import FunctionScorer, RewardModelScorer
 from trimtab.generation.engine import Engine
 from trimtab.models.reference import reference_of
 from trimtab.pipeline.context import Context
+from trimtab.pipeline.reading import read_data
 from trimtab.pipeline.resolve import Inputs
 from trimtab.pipeline.trained_models import (
     Summary,
@@ -36,13 +37,12 @@ def run_ppo(config: PPOStage, inputs: Inputs, context: Context) -> Summary:
     """Train a policy against a reward model. The artifact is a plain model, an adapter merged into it."""
     policy = load_for_training(config, inputs, context)
     reward_model = load_reward_model_beside(config, config.reward_model, inputs, policy, context)
-    prompts = stored_prompts(config, context)
+    prompts = stored_prompts(config, inputs, context)
     check_prompts(prompts, policy.template, max_length=config.max_length - config.max_new_tokens, run=context)
     template, max_tokens = policy.template, config.micro_batch_tokens
-    dtype = policy.trunk.compute_dtype
     torch.manual_seed(mix(context.seed, 2))
     value_model = reward_model.copy("value", **(config.adapter or Adapter()).model_dump())
-    engine = Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=dtype)
+    engine = Engine.of(policy)
     train_ppo(
         policy,
         reference_of(policy, context.state / "reference.safetensors"),
@@ -63,7 +63,7 @@ def run_ppo(config: PPOStage, inputs: Inputs, context: Context) -> Summary:
 def run_grpo(config: GRPOStage, inputs: Inputs, context: Context) -> Summary:
     """Train a policy on its own answers, compared in groups. The artifact is a plain model, an adapter merged in."""
     policy = load_for_training(config, inputs, context)
-    prompts = stored_prompts(config, context)
+    prompts = stored_prompts(config, inputs, context)
     check_prompts(prompts, policy.template, max_length=config.max_length - config.max_new_tokens, run=context)
     template = policy.template
     scorer: Scorer = checks_scorer()
@@ -74,7 +74,7 @@ def run_grpo(config: GRPOStage, inputs: Inputs, context: Context) -> Summary:
         policy,
         reference_of(policy, context.state / "reference.safetensors"),
         scorer,
-        Engine(policy.model, stop_ids=template.stop_ids, pad_id=template.pad_id, dtype=policy.trunk.compute_dtype),
+        Engine.of(policy),
         prompts,
         settings=GRPOSettings(**{name: getattr(config, name) for name in GRPOSettings.__dataclass_fields__}),
         optimizer_settings=optimizer_settings(config),
@@ -86,11 +86,10 @@ def run_grpo(config: GRPOStage, inputs: Inputs, context: Context) -> Summary:
     return {"prompts": len(prompts), "responses": config.num_steps * config.prompts_per_step * config.group_size}
 
 
-def stored_prompts(config: TrainingStage, context: Context) -> Spool[Prompt]:
+def stored_prompts(config: TrainingStage, inputs: Inputs, context: Context) -> Spool[Prompt]:
     """The prompts of the stage's data, kept on the disk."""
     watch = watching(context, "reading the prompts")
-    read = read_prompts(config.data, skip_bad=config.skip_bad, columns=config.columns, watch=watch)
-    return Spool(read, context.state)
+    return Spool(read_data(read_prompts, config, inputs, watch), context.state)
 
 
 def checks_scorer() -> FunctionScorer:

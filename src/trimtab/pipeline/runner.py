@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from trimtab.config.base import ReadingStage
 from trimtab.config.recipe import Recipe, nearest
-from trimtab.config.stages import TrainingStage
 from trimtab.errors import Interrupted, RecipeError, UserError
 from trimtab.pipeline.artifacts import (
     METRICS,
@@ -206,10 +206,10 @@ class _Work:
             stop=self.stop,
         )
 
-    def _learnt_from(self) -> dict[str, TrainingStage]:
-        """The settings of the stages before this one that learnt from data, with the path of what people labelled."""
+    def _learnt_from(self) -> dict[str, ReadingStage]:
+        """The settings of the stages before this one that learnt from data, with the paths of what stages made."""
         return {
-            name: stage.model_copy(update={"data": data_source(self.upstream, stage.data)})
+            name: stage.model_copy(update={"data": [data_source(self.upstream, one) for one in stage.sources]})
             for name, stage in learning_stages(self.recipe, self.stage.name).items()
         }
 

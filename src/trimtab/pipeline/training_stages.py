@@ -14,8 +14,8 @@ from trimtab.data.formats import read_comparisons, read_demonstrations, read_gra
 from trimtab.models.policy import Policy
 from trimtab.models.reference import reference_of
 from trimtab.models.scalar_model import ScalarModel
-from trimtab.pipeline.artifacts import data_source
 from trimtab.pipeline.context import Context
+from trimtab.pipeline.reading import read_data
 from trimtab.pipeline.resolve import Inputs
 from trimtab.pipeline.trained_models import Summary, load_for_training, optimizer_settings, save_merged
 from trimtab.seeds import mix
@@ -32,7 +32,7 @@ def run_sft(config: SFTStage, inputs: Inputs, context: Context) -> Summary:
     """Fine-tune a model on demonstrations. The artifact is a plain model, an adapter merged into it."""
     policy = load_for_training(config, inputs, context)
     watch = watching(context, "tokenising the demonstrations")
-    demonstrations = read_demonstrations(config.data, skip_bad=config.skip_bad, columns=config.columns, watch=watch)
+    demonstrations = read_data(read_demonstrations, config, inputs, watch)
     rows = demonstration_rows(demonstrations, policy.template, max_length=config.max_length, run=context)
     train_sft(
         policy,
@@ -120,4 +120,4 @@ def _read(
 ) -> Iterator[Any]:
     """The stage's data, while the run is told how much of it was read."""
     watch = watching(context, f"reading the {what}")
-    return reader(data_source(inputs, config.data), skip_bad=config.skip_bad, columns=config.columns, watch=watch)
+    return read_data(reader, config, inputs, watch)

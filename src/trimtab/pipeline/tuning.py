@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from trimtab.config.stages import Runtime
+from trimtab.config.base import Runtime
 from trimtab.pipeline.disk import replace_text
 from trimtab.pipeline.machine import processor
 

@@ -1,0 +1,82 @@
+"""A model on this machine as something that writes text and weighs options, whatever is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+
+import torch
+
+from trimtab.generation.engine import Engine
+from trimtab.generation.text import complete
+from trimtab.models.policy import Policy
+from trimtab.models.rows import TokenRow, lay_out, micro_batches
+from trimtab.types import Completion, Prompt
+
+TOKENS_AT_ONCE = 2048
+
+
+class LocalModel:
+    """Writes completions, and tells how probable given continuations are. `name` is what logs and reports call it."""
+
+    def __init__(self, policy: Policy, *, name: str) -> None:
+        self.name = name
+        self.policy = policy
+        self._engine = Engine.of(policy)
+
+    def write(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        group_size: int = 1,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> list[list[Completion]]:
+        """`group_size` completions of each prompt, in the prompts' order. Temperature 0 is greedy."""
+        return complete(
+            self._engine,
+            self.policy.template,
+            prompts,
+            group_size=group_size,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            on_progress=on_progress,
+        )
+
+    def option_logprobs(
+        self,
+        questions: Sequence[Prompt],
+        options: Sequence[str],
+        *,
+        lead: str = "",
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> list[tuple[float, ...]]:
+        """log p of each option (nats) as what comes after `lead` in the answer to each question.
+
+        Options are told apart at the first token in which they differ; what they begin with together counts for none.
+        """
+        rows = [self._row(question, [lead + option for option in options]) for question in questions]
+        found: dict[int, tuple[float, ...]] = {}
+        pad_id, device = self.policy.template.pad_id, self.policy.trunk.device
+        with torch.no_grad():
+            for group in micro_batches(rows, max_tokens=TOKENS_AT_ONCE):
+                batch = lay_out([rows[i] for i in group], pad_id=pad_id, device=device)
+                sums = self.policy.logprobs(batch).sum(-1).view(len(group), len(options))
+                found |= {i: tuple(line) for i, line in zip(group, sums.tolist(), strict=True)}
+                if on_progress is not None:
+                    on_progress(len(found), len(rows))
+        return [found[i] for i in range(len(rows))]
+
+    def _row(self, question: Prompt, answers: Sequence[str]) -> TokenRow:
+        template = self.policy.template
+        encoded = [tuple(template.response_ids(answer)) for answer in answers]  # each ends its turn
+        shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*encoded, strict=False)))
+        length = min(map(len, encoded))
+        return TokenRow(
+            (*template.prompt_ids(question), *encoded[0][:shared]), tuple(ids[shared:length] for ids in encoded)
+        )

@@ -1,0 +1,19 @@
+"""The data of a stage, wherever it comes from: files, the hub, or stages that make data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from trimtab.config.base import ReadingStage
+from trimtab.data.files import Watch, unwatched
+from trimtab.pipeline.artifacts import data_source
+from trimtab.pipeline.resolve import Inputs
+
+
+def read_data(
+    reader: Callable[..., Iterator[Any]], config: ReadingStage, inputs: Inputs, watch: Watch = unwatched
+) -> Iterator[Any]:
+    """The records of all of a stage's data, one source after another, read by one of `trimtab.data.formats`."""
+    for source in config.sources:
+        yield from reader(data_source(inputs, source), skip_bad=config.skip_bad, columns=config.columns, watch=watch)
