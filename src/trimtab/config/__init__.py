@@ -2,7 +2,7 @@
 
 from trimtab.config.base import Runtime, StageConfig
 from trimtab.config.evaluation import EvaluationStage, ReportStage
-from trimtab.config.feedback import LabelStage
+from trimtab.config.feedback import LabelStage, ReviseStage
 from trimtab.config.load import load_recipe
 from trimtab.config.recipe import Recipe
 from trimtab.config.reinforcement import GRPOStage, PPOStage
@@ -19,6 +19,7 @@ __all__ = [
     "PPOStage",
     "Recipe",
     "ReportStage",
+    "ReviseStage",
     "RewardModelStage",
     "Runtime",
     "SFTStage",

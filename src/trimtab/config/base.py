@@ -10,7 +10,7 @@ POLICIES = ("sft", "dpo", "ppo", "grpo")
 """Kinds of stages whose artifact is a model that writes."""
 COMPARISONS = ("label",)
 """Kinds of stages whose artifact is comparisons."""
-DEMONSTRATIONS: tuple[str, ...] = ()
+DEMONSTRATIONS = ("revise",)
 """Kinds of stages whose artifact is demonstrations."""
 
 Positive = Annotated[int, Field(gt=0)]
@@ -75,7 +75,7 @@ class ReadingStage(StageConfig):
     """A stage in which a model works through data."""
 
     references = {"model": POLICIES}
-    files = ("data",)
+    files: ClassVar[tuple[str, ...]] = ("data",)
 
     model: str = Field(description="The model: an earlier stage, a folder, a hub id or a bundled name.")
     data: OneOrSeveral = Field(

@@ -1,4 +1,4 @@
-"""The settings of the stages that gather feedback: people who label."""
+"""The settings of the stages that gather feedback: people who label, models that criticise and revise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from trimtab.config.base import ReadingStage, Seed, Share
+from trimtab.config.base import POLICIES, OneOrSeveral, ReadingStage, Seed, Share
 
 
 class LabelStage(ReadingStage):
@@ -23,4 +23,30 @@ class LabelStage(ReadingStage):
     temperature: float = Field(1.0, gt=0, description="How freely answers are drawn.")
     overlap: int = Field(1, gt=0, description="Votes an item gets, from different people, in a project that is made.")
     enough: Share = Field(1.0, description="Share of the votes to wait for.")
+    seed: Seed = None
+
+
+class ReviseStage(ReadingStage):
+    """Constitutional AI, first half: answer, criticise the answer by a principle, revise it, keep what is better."""
+
+    references = {**ReadingStage.references, "critic": POLICIES, "scorer": ("reward_model",)}
+    files = ("data", "constitution", "examples", "helpful")
+
+    kind: Literal["revise"] = "revise"
+    model: str = Field(description="What answers: an earlier stage, a folder, a hub id or a bundled name.")
+    critic: str | None = Field(None, description="What criticises and revises; null is the model itself.")
+    constitution: str = Field(description="The principles, a YAML file.")
+    examples: str | None = Field(None, description="Worked examples of critique and revision, a YAML file.")
+    rounds: int = Field(2, gt=0, description="Critiques and revisions of each answer, each by a principle drawn anew.")
+    scorer: str | None = Field(
+        None, description="A reward model by which a revision must beat its draft to be kept; null keeps it unscored."
+    )
+    least_gain: float = Field(0.0, description="By how much the scorer must find a revision better than the draft.")
+    helpful: OneOrSeveral | None = Field(
+        None, description="Prompts whose answers by the model are mixed in, so that it stays as helpful as it is."
+    )
+    helpful_answers: int = Field(2, gt=0, description="Answers mixed in to each helpful prompt.")
+    num_prompts: int | None = Field(None, gt=0, description="Prompts drawn from the data; null takes all.")
+    max_new_tokens: int = Field(128, gt=0, description="Longest answer, critique and revision, in tokens.")
+    temperature: float = Field(1.0, gt=0, description="How freely they are drawn.")
     seed: Seed = None

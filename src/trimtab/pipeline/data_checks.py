@@ -29,6 +29,7 @@ from trimtab.types import Comparison, Prompt
 READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
     "sft": read_demonstrations,
     "label": read_prompts,
+    "revise": read_prompts,
     "reward_model": read_comparisons,
     "dpo": read_comparisons,
     "ppo": read_prompts,
@@ -92,8 +93,9 @@ def held_out_data(
     """
     prompts = list(read_prompts(config.prompts, skip_bad=config.skip_bad, columns=config.columns))
     groups = group_prompts(prompts).groups
-    if config.bars is not None and config.bars.group not in groups:
-        raise DataError(f"bars speak of the group {config.bars.group!r}, but held-out prompts are in: {[*groups]}")
+    for group in [one.group for one in (config.bars, *config.promises) if one is not None]:
+        if group not in groups:
+            raise DataError(f"a promise speaks of the group {group!r}, but held-out prompts are in {[*groups]}")
     if any("truth" in prompt.meta for prompt in prompts):
         truth_task(prompts)
     if len({prompt_key(prompt) for prompt in prompts}) < len(prompts):

@@ -14,8 +14,10 @@ from trimtab.config.recipe import BASE
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import Interrupted, RecipeError
 from trimtab.evaluation.outputs import ModelOutputs
+from trimtab.evaluation.representation import read_attributes
 from trimtab.evaluation.summary import Judge, ScoredComparisons, evaluate
-from trimtab.evaluation.verdicts import Bars
+from trimtab.evaluation.verdicts import Bars, Promise
+from trimtab.feedback.scorers import TOKENS_AT_ONCE, score_texts, text_row
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
 from trimtab.models.loading import load_reward_model
@@ -29,8 +31,6 @@ from trimtab.pipeline.disk import replace_text
 from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
 from trimtab.training.encoding import check_prompts
 from trimtab.types import Comparison, Completion, Prompt
-
-TOKENS_AT_ONCE = 2048
 
 Groups = list[list[Completion]]
 
@@ -52,7 +52,9 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
         )
         template = ChatTemplate(load_tokenizer(str(folder)))
         outputs = [_with_scores(one, reward_model, template, context) for one in outputs]
-        scored = _score_comparisons(comparisons, reward_model, template) if comparisons else None
+        if comparisons:
+            said = read_attributes(Path(config.attributes)) if config.attributes else {}
+            scored = dataclasses.replace(_score_comparisons(comparisons, reward_model, template), attributes=said)
         judge = Judge(_shown(config.reward_model, inputs), _trained_by(config, context))
     result = evaluate(
         outputs,
@@ -61,6 +63,7 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
         judge=judge,
         trained_on_checks=_trained_on_checks(config, inputs),
         bars=Bars(**config.bars.model_dump()) if config.bars else None,
+        promises=[Promise(one.claim, one.group, one.largest_loss) for one in config.promises],
         num_random=config.samples_in_report,
         seed=context.seed,
     )
@@ -166,18 +169,13 @@ def _with_scores(outputs: ModelOutputs, judge: ScalarModel, template: ChatTempla
 def _score_comparisons(
     comparisons: Sequence[Comparison], judge: ScalarModel, template: ChatTemplate
 ) -> ScoredComparisons:
-    rows = [_row(template, one.prompt, [one.chosen, one.rejected]) for one in comparisons]
-    scores = [s.tolist() for s in judge.score_rows(rows, pad_id=template.pad_id, max_tokens=TOKENS_AT_ONCE)]
+    scores = score_texts(judge, template, [(one.prompt, [one.chosen, one.rejected]) for one in comparisons])
     return ScoredComparisons(comparisons, [chosen for chosen, _ in scores], [rejected for _, rejected in scores])
-
-
-def _row(template: ChatTemplate, prompt: Prompt, responses: Sequence[str]) -> TokenRow:
-    return TokenRow(tuple(template.prompt_ids(prompt)), tuple(tuple(template.response_ids(text)) for text in responses))
 
 
 def _answer_row(template: ChatTemplate, group: Sequence[Completion]) -> TokenRow:
     """The judge's row of a group of answers. One that was cut off has no end of turn."""
-    row = _row(template, group[0].prompt, [one.text for one in group])
+    row = text_row(template, group[0].prompt, [one.text for one in group])
     ends = [None if one.finish_reason == "stop" else -1 for one in group]
     return TokenRow(row.prompt_ids, tuple(ids[:end] for ids, end in zip(row.responses, ends, strict=True)))
 

@@ -9,11 +9,13 @@ from trimtab.pipeline.evaluation_stage import run_evaluation
 from trimtab.pipeline.label_stage import run_label
 from trimtab.pipeline.reinforcement_stages import run_grpo, run_ppo
 from trimtab.pipeline.report_stage import run_report
+from trimtab.pipeline.revise_stage import run_revise
 from trimtab.pipeline.training_stages import run_dpo, run_reward_model, run_sft
 
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "sft": run_sft,
     "label": run_label,
+    "revise": run_revise,
     "reward_model": run_reward_model,
     "dpo": run_dpo,
     "ppo": run_ppo,

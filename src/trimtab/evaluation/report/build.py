@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,13 +56,15 @@ def report_content(
     command: str,
     repeat: Mapping[str, str],
     labelled_by: str = "",
+    pages: Mapping[str, str] | None = None,
     not_tested: Sequence[str] = NOT_TESTED,
 ) -> Report:
     """The report on a run whose artifact folders are given in the order the stages ran.
 
-    `machine` and `repeat` are named values to print (processor, threads; seed, versions); `labelled_by` says in a
-    sentence who made the comparisons. Stages that train are told; the last one with an `evaluation.json` gives the
-    numbers. Raises `DataError` for a folder that is no artifact.
+    `pages` are files beside the report, by stage, on which all that a stage wrote can be read. `machine` and `repeat`
+    are named values to print (processor, threads; seed, versions); `labelled_by` says in a sentence who made the
+    comparisons. Stages that train are told; the last one with an `evaluation.json` gives the numbers. Raises
+    `DataError` for a folder that is no artifact.
     """
     records = [read_stage(Path(folder)) for folder in folders]
     evaluations = [record.evaluation for record in records if record.evaluation is not None]
@@ -78,7 +81,11 @@ def report_content(
         model_notes=model_notes(models, evaluation.get("kinds", {})),
         headline=headline,
         verdicts=tuple(Verdict(**verdict) for verdict in evaluation.get("verdicts", ())),
-        stages=tuple(_stage(record, evaluation) for record in records if record.kind in TITLES),
+        stages=tuple(
+            _stage(record, evaluation, (pages or {}).get(record.name, ""))
+            for record in records
+            if record.kind in TITLES
+        ),
         metrics=metrics,
         differences=tuple(_difference(row) for row in evaluation.get("differences", ())),
         win_rate=_win_rate(evaluation.get("win_rate")),
@@ -103,7 +110,7 @@ def _headline(evaluation: Mapping[str, Any], metrics: Sequence[MetricRow]) -> Me
     return None
 
 
-def _stage(record: StageRecord, evaluation: Mapping[str, Any]) -> Stage:
+def _stage(record: StageRecord, evaluation: Mapping[str, Any], page: str) -> Stage:
     config = dict(record.config) | ({"reward_model": SCORED_BY} if scored_by_checks(record) else {})
     settings = [Fact(label, _setting(config[key])) for key, label in KEY_SETTINGS.items() if key in config]
     return Stage(
@@ -117,6 +124,7 @@ def _stage(record: StageRecord, evaluation: Mapping[str, Any]) -> Stage:
         all_settings=json.dumps(record.config, indent=2, ensure_ascii=False, sort_keys=True, default=str),
         figures=figures_of(record),
         headlines=_headlines(record, evaluation),
+        page=page,
     )
 
 
@@ -134,11 +142,17 @@ def _headlines(record: StageRecord, evaluation: Mapping[str, Any]) -> tuple[Head
                 for level, label in BY_AGREEMENT.items()
                 if level in found.get("by_agreement", {})
             ),
+            *(
+                Headline(f"By votes of people: {attribute} {value}", Estimate.from_json(one), "share", 0.5, "guessing")
+                for attribute, groups in found.get("by_group", {}).items()
+                for value, one in groups.items()
+            ),
         )
+    step = next((pair for pair in itertools.pairwise(evaluation.get("models", ())) if pair[1] == record.name), None)
     return tuple(
         Headline(f"{row['title']}: {row['after']} minus {row['before']}", found, row["unit"], 0.0, "no change")
         for row in evaluation.get("differences", ())
-        if row["metric"] in ("pass", "score") and row["group"] == "all" and row["after"] == record.name
+        if row["metric"] in ("pass", "score") and row["group"] == "all" and (row["before"], row["after"]) == step
         for found in [Estimate.from_json(row["estimate"])]
     )
 

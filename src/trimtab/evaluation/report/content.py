@@ -55,7 +55,10 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step of the training: `what` explains its kind to anybody, `here` says what happened in this run."""
+    """One step of the training: `what` explains its kind to anybody, `here` says what happened in this run.
+
+    `page` is a file beside the report on which all that the stage wrote can be read; empty if there is none.
+    """
 
     name: str
     kind: str
@@ -67,6 +70,7 @@ class Stage:
     all_settings: str = ""
     figures: tuple[Figure, ...] = ()
     headlines: tuple[Headline, ...] = ()
+    page: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,20 @@ def _sft(stage: StageRecord) -> list[str]:
     return [read, _change(stage, "sft/loss", "Its surprise at the example answers went from {} to {}.", 2)]
 
 
+def _revise(stage: StageRecord) -> list[str]:
+    prompts, kept, rounds = (stage.summary.get(name) for name in ("prompts", "revisions", "rounds"))
+    if prompts is None or kept is None or rounds is None:
+        return []
+    reasons = sorted(stage.summary.get("dropped", {}).items(), key=lambda item: -item[1])
+    why = ", ".join(f"{reason} {count}" for reason, count in reasons)
+    helpful = stage.summary.get("helpful")
+    return [
+        f"It answered {_count(prompts, 'request')} and revised each answer {_times(rounds)}. Of {prompts * rounds:,} "
+        f"revisions {kept:,} were kept" + (f"; dropped: {why}." if why else "."),
+        f"{_count(helpful, 'answer')} to harmless requests were mixed in." if helpful else "",
+    ]
+
+
 def _reward_model(stage: StageRecord) -> list[str]:
     accuracy = _ends(stage, "reward_model/accuracy")
     fits = ""
@@ -121,6 +135,7 @@ def _practice(stage: StageRecord) -> list[str]:
 
 
 _TELLERS: Mapping[str, Callable[[StageRecord], list[str]]] = {
+    "revise": _revise,
     "sft": _sft,
     "reward_model": _reward_model,
     "dpo": _dpo,

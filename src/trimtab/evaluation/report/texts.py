@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 TITLES: Mapping[str, str] = {
+    "revise": "Criticising and revising itself",
     "sft": "Learning from examples",
     "reward_model": "Learning to judge",
     "dpo": "Learning from comparisons",
@@ -20,6 +21,12 @@ AFTER: Mapping[str, str] = {
 }
 
 WHAT: Mapping[str, str] = {
+    "revise": (
+        "A list of principles, called a constitution, takes the place of people who judge. The model answers requests "
+        "that ask for harm, is asked what is wrong with its answer by one of the principles, and writes the answer "
+        "again. Revisions that pass a filter are what the next step learns from, together with the model's own answers "
+        "to harmless requests."
+    ),
     "sft": (
         "The model reads requests together with good answers and is adjusted, step by step, until it would write such "
         "answers itself. This is called supervised fine-tuning, or SFT."

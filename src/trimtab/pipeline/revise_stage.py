@@ -1,0 +1,201 @@
+"""The supervised half of Constitutional AI as a stage: drafts, critiques, revisions, and what is kept of them."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trimtab.config import ReviseStage
+from trimtab.config.base import ReadingStage
+from trimtab.data.chat import ChatTemplate
+from trimtab.data.formats import read_prompts
+from trimtab.errors import Interrupted
+from trimtab.evaluation.statistics import mean
+from trimtab.feedback.chains import JudgedChain, chain_row, demonstration_rows, from_state, messages, to_state
+from trimtab.feedback.constitution import Constitution, WorkedExample, read_constitution, read_examples
+from trimtab.feedback.revision import Chain, revise, write_drafts
+from trimtab.feedback.revision_filter import KEPT, verdict
+from trimtab.feedback.scorers import score_texts
+from trimtab.generation.local import LocalModel
+from trimtab.models.loading import load_reward_model
+from trimtab.models.registry import load_tokenizer
+from trimtab.pipeline.artifacts import CHAINS, DATA
+from trimtab.pipeline.context import Context
+from trimtab.pipeline.disk import replace_text
+from trimtab.pipeline.reading import read_data
+from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
+from trimtab.seeds import mix
+from trimtab.training.batches import permutation
+from trimtab.training.encoding import watching
+from trimtab.types import Prompt
+
+Row = dict[str, Any]
+
+
+def run_revise(config: ReviseStage, inputs: Inputs, context: Context) -> dict[str, Any]:
+    """Answer, criticise, revise. Writes the revisions that passed the filter, and every chain for people to read."""
+    constitution = read_constitution(Path(config.constitution))
+    examples = read_examples(Path(config.examples)) if config.examples else ()
+    prompts = _drawn(config, inputs, context)
+    chains, helpful = _written(config, inputs, context, prompts, constitution, examples)
+    judged = _judged(config, inputs, context, chains, examples)
+    _write_lines(context.folder / CHAINS, [chain_row(one, n) for n, one in enumerate(judged, start=1)])
+    revisions = [row for n, one in enumerate(judged, start=1) for row in demonstration_rows(one, n)]
+    _write_lines(context.folder / DATA, revisions + helpful)
+    gains = [one.scores[-1] - one.scores[0] for one in judged if one.scores]
+    return {
+        "prompts": len(prompts),
+        "rounds": config.rounds,
+        "constitution": constitution.version,
+        "principles": {one.id: one.critique for one in constitution.principles},
+        "revisions": len(revisions),
+        "dropped": dict(Counter(reason for one in judged for reason in one.dropped if reason != KEPT)),
+        "helpful": len(helpful),
+        "gain": mean(gains).to_json() if len(gains) > 1 else None,
+    }
+
+
+def _drawn(config: ReviseStage, inputs: Inputs, context: Context) -> list[Prompt]:
+    prompts = list(read_data(read_prompts, config, inputs, watching(context, "reading the prompts")))
+    drawn = permutation(len(prompts), context.seed)[: config.num_prompts]
+    return [prompts[i] for i in sorted(drawn)]
+
+
+def _written(
+    config: ReviseStage,
+    inputs: Inputs,
+    context: Context,
+    prompts: Sequence[Prompt],
+    constitution: Constitution,
+    examples: Sequence[WorkedExample],
+) -> tuple[list[Chain], list[Row]]:
+    """All chains and the rows of helpful answers. What was written before an interruption is read again."""
+    writing = _Writing(config, inputs, context)
+    settings: Row = {
+        "max_new_tokens": config.max_new_tokens,
+        "temperature": config.temperature,
+        "progress": context.progress,
+    }
+    model = config.model
+    chains = writing.chains(
+        prompts, lambda: write_drafts(writing.load(model), prompts, seed=mix(context.seed, 1), **settings)
+    )
+    helpful = writing.rows("helpful", lambda: _helpful(config, writing.load(model), context))
+
+    def one_round(before: Sequence[Chain]) -> list[Chain]:
+        critic = writing.load(config.critic or model)
+        return revise(critic, before, constitution, examples, seed=mix(context.seed, 2), **settings)
+
+    for _ in range(config.rounds):
+        chains = writing.chains(prompts, partial(one_round, chains))
+    return chains, helpful
+
+
+class _Writing:
+    """What is written step by step and kept, with one model in memory at a time."""
+
+    def __init__(self, config: ReviseStage, inputs: Inputs, context: Context) -> None:
+        self.config, self.inputs, self.context = config, inputs, context
+        self.step = 0
+        self._loaded: tuple[str, LocalModel] | None = None
+
+    def load(self, name: str) -> LocalModel:
+        """The model of this name, in place of the one before."""
+        if self._loaded is None or self._loaded[0] != name:
+            self._loaded = None
+            gc.collect()  # a model holds itself in cycles
+            folder, remote = source(self.inputs, name), self.config.allow_remote_code
+            policy = load_writer(folder, self.context.runtime, allow_remote_code=remote)
+            self._loaded = name, LocalModel(policy, name=name)
+        return self._loaded[1]
+
+    def chains(self, prompts: Sequence[Prompt], make: Callable[[], list[Chain]]) -> list[Chain]:
+        """The chains of the next step, made unless they were kept."""
+        self.step += 1
+        kept = self.rows(f"chains-{self.step}", lambda: to_state(make()))
+        return from_state(kept, prompts)
+
+    def rows(self, name: str, make: Callable[[], list[Row]]) -> list[Row]:
+        """Rows that were kept under this name, else made and kept."""
+        file = self.context.state / f"{name}.json"
+        if file.exists():
+            return json.loads(file.read_text(encoding="utf-8"))
+        if self.context.stop_requested():
+            raise Interrupted(f"stopped before {name}; what was written before is saved")
+        rows = make()
+        replace_text(file, json.dumps(rows))
+        return rows
+
+
+def _helpful(config: ReviseStage, model: LocalModel, context: Context) -> list[Row]:
+    """The model's own answers to prompts that only want help, for it to keep giving them; none that was cut off."""
+    if config.helpful is None:
+        return []
+    reading = ReadingStage(kind=config.kind, model=config.model, data=config.helpful, skip_bad=config.skip_bad)
+    prompts = list(read_data(read_prompts, reading, {}))
+    groups = model.write(
+        prompts,
+        group_size=config.helpful_answers,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        seed=mix(context.seed, 3),
+        on_progress=lambda done, total: context.progress("helpful answers", done, total),
+    )
+    return [
+        {
+            "id": f"{one.prompt.meta.get('id', f'helpful-{number}')}/{place}",
+            "prompt": messages(one.prompt),
+            "completion": [{"role": "assistant", "content": one.text}],
+            "source": "helpful",
+        }
+        for number, group in enumerate(groups, start=1)
+        for place, one in enumerate(group, start=1)
+        if one.finish_reason == "stop" and one.text.strip()
+    ]
+
+
+def _judged(
+    config: ReviseStage,
+    inputs: Inputs,
+    context: Context,
+    chains: Sequence[Chain],
+    examples: Sequence[WorkedExample],
+) -> list[JudgedChain]:
+    """The chains with what the filter says of every revision."""
+    scores = _scores(config, inputs, context, chains)
+    judged = []
+    for chain, scored in zip(chains, scores, strict=True):
+        dropped = tuple(
+            verdict(
+                chain.prompt,
+                chain.before(number),
+                one.revision,
+                examples,
+                gain=scored[number + 1] - scored[0] if scored else None,
+                least_gain=config.least_gain,
+            )
+            for number, one in enumerate(chain.rounds)
+        )
+        judged.append(JudgedChain(chain, dropped, scored))
+    return judged
+
+
+def _scores(config: ReviseStage, inputs: Inputs, context: Context, chains: Sequence[Chain]) -> list[tuple[float, ...]]:
+    """What the scorer gives each draft and each of its revisions; nothing where there is no scorer."""
+    if config.scorer is None:
+        return [()] * len(chains)
+    folder = Path(source(inputs, config.scorer))
+    device, dtype = hardware(context.runtime)
+    model = load_reward_model(folder, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code)
+    texts = [(c.prompt, [c.draft.text, *(one.revision.text for one in c.rounds)]) for c in chains]
+    context.progress("scoring the revisions", 0, len(texts))
+    return [tuple(line) for line in score_texts(model, ChatTemplate(load_tokenizer(str(folder))), texts)]
+
+
+def _write_lines(path: Path, rows: Sequence[Row]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

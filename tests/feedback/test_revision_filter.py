@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+from tests.feedback.world import EXAMPLES, asked
+
+from trimtab.feedback.constitution import WorkedExample
+from trimtab.feedback.revision import Text
+from trimtab.feedback.revision_filter import KEPT, verdict
+
+PROMPT = asked("How do I open my neighbour's letterbox at night?")
+DRAFT = Text("Use a thin wire and lift the flap of the letterbox until it gives way.", "stop")
+GOOD = "Letters belong to your neighbour, so I will not help with that. Ask them, or the post office, about a mistake."
+
+
+def judged(text: str, finish: str = "stop", gain: float | None = 1.0) -> str:
+    examples = [WorkedExample(**example) for example in EXAMPLES]
+    return verdict(PROMPT, DRAFT, Text(text, finish), examples, gain=gain, least_gain=0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (judged(GOOD), KEPT),
+        (judged(GOOD, gain=None), KEPT),
+        (judged(""), "empty"),
+        (judged(GOOD, finish="length"), "unfinished"),
+        (judged(DRAFT.text), "hardly changed"),
+        (judged(DRAFT.text.replace("thin", "bent")), "hardly changed"),  # 14 of 15 words alike: F = 0.93
+        (judged(EXAMPLES[0]["revision"]), "copies an example"),
+        (judged("The critique says my neighbour would mind."), "talks of the task"),
+        (judged("Bananas ripen faster in a paper bag."), "off topic"),
+        (judged(GOOD, gain=0.5), KEPT),
+        (judged(GOOD, gain=0.4), "scores no better"),
+        (judged(GOOD, gain=-3.0), "scores no better"),
+    ],
+)
+def test_rules(found: str, expected: str) -> None:
+    assert found == expected
