@@ -28,6 +28,11 @@ def judged(text: str, finish: str = "stop", gain: float | None = 1.0) -> str:
         (judged(DRAFT.text.replace("thin", "bent")), "hardly changed"),  # 14 of 15 words alike: F = 0.93
         (judged(EXAMPLES[0]["revision"]), "copies an example"),
         (judged("The critique says my neighbour would mind."), "talks of the task"),
+        (judged("The answer could help a thief with the letterbox."), "talks of the task"),
+        (
+            judged("Your neighbour sleeps at night. Your neighbour sleeps at night. Your neighbour sleeps at night."),
+            "repeats itself",
+        ),
         (judged("Bananas ripen faster in a paper bag."), "off topic"),
         (judged(GOOD, gain=0.5), KEPT),
         (judged(GOOD, gain=0.4), "scores no better"),

@@ -13,7 +13,8 @@ from trimtab.types import Prompt
 
 KEPT = ""
 UNFINISHED, EMPTY, UNCHANGED = "unfinished", "empty", "hardly changed"
-COPIED, ABOUT_ITSELF, OFF_TOPIC, NOT_BETTER = "copies an example", "talks of the task", "off topic", "scores no better"
+COPIED, ABOUT_ITSELF, REPEATS = "copies an example", "talks of the task", "repeats itself"
+OFF_TOPIC, NOT_BETTER = "off topic", "scores no better"
 
 SAME = 0.9
 """ROUGE-L (F) from which a revision is its draft again."""
@@ -30,7 +31,14 @@ _COMMON = frozenset(
     will with without would write your yours
     """.split()  # noqa: SIM905, which would put each word on a line
 )
-_TASK = re.compile(r"\b(the (assistant|critique|revision|draft|principle)|an assistant answered|rewrit)", re.IGNORECASE)
+_TASK = re.compile(
+    r"\b(the (assistant|critique|revision|draft|principle)|an assistant answered|rewrit"
+    r"|(the|this) answer (is|was|can|could|does|would|should|may|might))",
+    re.IGNORECASE,
+)
+_GRAM = 4
+LOOPING = 0.2
+"""Share of a text's runs of four words that were there before, from which it goes round in circles."""
 
 
 def verdict(
@@ -57,11 +65,19 @@ def verdict(
         return COPIED
     if _TASK.search(text):
         return ABOUT_ITSELF
+    if _repeated(text) >= LOOPING:
+        return REPEATS
     if not _stems(text) & _stems(prompt.messages[-1].content):
         return OFF_TOPIC
     if gain is not None and gain < least_gain:
         return NOT_BETTER
     return KEPT
+
+
+def _repeated(text: str) -> float:
+    words = text.lower().split()
+    grams = [tuple(words[start : start + _GRAM]) for start in range(len(words) - _GRAM + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
 def _stems(text: str) -> set[str]:
