@@ -37,6 +37,11 @@ class ReviseStage(ReadingStage):
     critic: str | None = Field(None, description="What criticises and revises; null is the model itself.")
     constitution: str = Field(description="The principles, a YAML file.")
     examples: str | None = Field(None, description="Worked examples of critique and revision, a YAML file.")
+    written_prompts: int = Field(
+        0,
+        ge=0,
+        description="Prompts that the model writes itself, from those of the data as examples, and answers too.",
+    )
     rounds: int = Field(2, gt=0, description="Critiques and revisions of each answer, each by a principle drawn anew.")
     scorer: str | None = Field(
         None, description="A reward model by which a revision must beat its draft to be kept; null keeps it unscored."

@@ -18,6 +18,7 @@ from trimtab.errors import Interrupted
 from trimtab.evaluation.statistics import mean
 from trimtab.feedback.chains import JudgedChain, chain_row, demonstration_rows, from_state, messages, to_state
 from trimtab.feedback.constitution import Constitution, WorkedExample, read_constitution, read_examples
+from trimtab.feedback.red_team import write_red_team
 from trimtab.feedback.revision import Chain, revise, write_drafts
 from trimtab.feedback.revision_filter import KEPT, verdict
 from trimtab.feedback.scorers import score_texts
@@ -32,7 +33,7 @@ from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
 from trimtab.seeds import mix
 from trimtab.training.batches import permutation
 from trimtab.training.encoding import watching
-from trimtab.types import Prompt
+from trimtab.types import Message, Prompt
 
 Row = dict[str, Any]
 
@@ -41,8 +42,10 @@ def run_revise(config: ReviseStage, inputs: Inputs, context: Context) -> dict[st
     """Answer, criticise, revise. Writes the revisions that passed the filter, and every chain for people to read."""
     constitution = read_constitution(Path(config.constitution))
     examples = read_examples(Path(config.examples)) if config.examples else ()
+    writing = _Writing(config, inputs, context)
     prompts = _drawn(config, inputs, context)
-    chains, helpful = _written(config, inputs, context, prompts, constitution, examples)
+    prompts += _red_team(config, context, prompts, writing)
+    chains, helpful = _written(config, context, prompts, constitution, examples, writing)
     judged = _judged(config, inputs, context, chains, examples)
     _write_lines(context.folder / CHAINS, [chain_row(one, n) for n, one in enumerate(judged, start=1)])
     revisions = [row for n, one in enumerate(judged, start=1) for row in demonstration_rows(one, n)]
@@ -66,16 +69,36 @@ def _drawn(config: ReviseStage, inputs: Inputs, context: Context) -> list[Prompt
     return [prompts[i] for i in sorted(drawn)]
 
 
+def _red_team(config: ReviseStage, context: Context, prompts: Sequence[Prompt], writing: _Writing) -> list[Prompt]:
+    """The prompts that the model writes itself, if it is to."""
+    if not config.written_prompts:
+        return []
+
+    def make() -> list[Row]:
+        found = write_red_team(
+            writing.load(config.model),
+            prompts,
+            config.written_prompts,
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            seed=mix(context.seed, 4),
+            progress=context.progress,
+        )
+        return [{"prompt": one.messages[-1].content, "meta": dict(one.meta)} for one in found]
+
+    rows = writing.rows("red-team", make)
+    return [Prompt((Message("user", row["prompt"]),), row["meta"]) for row in rows]
+
+
 def _written(
     config: ReviseStage,
-    inputs: Inputs,
     context: Context,
     prompts: Sequence[Prompt],
     constitution: Constitution,
     examples: Sequence[WorkedExample],
+    writing: _Writing,
 ) -> tuple[list[Chain], list[Row]]:
     """All chains and the rows of helpful answers. What was written before an interruption is read again."""
-    writing = _Writing(config, inputs, context)
     settings: Row = {
         "max_new_tokens": config.max_new_tokens,
         "temperature": config.temperature,
