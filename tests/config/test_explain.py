@@ -124,7 +124,7 @@ def test_what_the_pipeline_makes_of_a_setting_is_said() -> None:
         ("ppo.klcoef", "did you mean ppo.kl_coef?"),
         ("adaptr.rank", "did you mean adapter.rank?"),
         ("poo", "did you mean ppo?"),
-        ("#", "there are: sft, label, revise, "),
+        ("#", "there are: sft, label, judge, revise, "),
         ("", "there are: sft"),
         ("ppo.", "did you mean"),
     ],

@@ -2,7 +2,7 @@
 
 from trimtab.config.base import Runtime, StageConfig
 from trimtab.config.evaluation import EvaluationStage, ReportStage
-from trimtab.config.feedback import LabelStage, ReviseStage
+from trimtab.config.feedback import JudgeStage, LabelStage, ReviseStage
 from trimtab.config.load import load_recipe
 from trimtab.config.recipe import Recipe
 from trimtab.config.reinforcement import GRPOStage, PPOStage
@@ -15,6 +15,7 @@ __all__ = [
     "DPOStage",
     "EvaluationStage",
     "GRPOStage",
+    "JudgeStage",
     "LabelStage",
     "PPOStage",
     "Recipe",

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 POLICIES = ("sft", "dpo", "ppo", "grpo")
 """Kinds of stages whose artifact is a model that writes."""
-COMPARISONS = ("label",)
+COMPARISONS = ("label", "judge")
 """Kinds of stages whose artifact is comparisons."""
 DEMONSTRATIONS = ("revise",)
 """Kinds of stages whose artifact is demonstrations."""

@@ -55,3 +55,34 @@ class ReviseStage(ReadingStage):
     max_new_tokens: int = Field(128, gt=0, description="Longest answer, critique and revision, in tokens.")
     temperature: float = Field(1.0, gt=0, description="How freely they are drawn.")
     seed: Seed = None
+
+
+class JudgeStage(ReadingStage):
+    """AI feedback: write answers, have a model compare them by written instructions, with probabilities for labels."""
+
+    references = {**ReadingStage.references, "judge": (*POLICIES, "reward_model")}
+    files = ("data", "instructions", "constitution", "trusted")
+
+    kind: Literal["judge"] = "judge"
+    model: str = Field(description="What writes the answers: an earlier stage, a folder, a hub id or a bundled name.")
+    judge: str = Field(description="What compares them: a model that reads instructions, or a reward model's stage.")
+    instructions: str | None = Field(None, description="What the judge goes by, a text file; it is part of each label.")
+    constitution: str | None = Field(None, description="Principles whose comparison questions are asked, a YAML file.")
+    ask: Literal["all", "one"] = Field(
+        "one", description="Of several questions: ask all about each pair, or one drawn for it."
+    )
+    thinking: int = Field(0, ge=0, description="Tokens of reasons that the judge writes before it decides; 0 for none.")
+    clamp: tuple[Share, Share] = Field(
+        (0.4, 0.6),
+        strict=False,
+        description="Limits of a probability that follows reasons, which make a judge too sure.",
+    )
+    undecided: float = Field(0.0, ge=0, lt=0.5, description="A probability nearer to 1/2 than this is no label.")
+    disagreement: Share = Field(1.0, description="Nor is one whose two orders differ by more than this.")
+    trusted: str | None = Field(
+        None, description="Comparisons that people labelled, on which the judge is measured before it labels others."
+    )
+    num_prompts: int | None = Field(None, gt=0, description="Prompts drawn from the data; null takes all.")
+    max_new_tokens: int = Field(128, gt=0, description="Longest answer, in tokens.")
+    temperature: float = Field(1.0, gt=0, description="How freely answers are drawn.")
+    seed: Seed = None

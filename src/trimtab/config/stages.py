@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from trimtab.config.base import StageConfig
 from trimtab.config.evaluation import EvaluationStage, ReportStage
-from trimtab.config.feedback import LabelStage, ReviseStage
+from trimtab.config.feedback import JudgeStage, LabelStage, ReviseStage
 from trimtab.config.reinforcement import GRPOStage, PPOStage
 from trimtab.config.training import DPOStage, RewardModelStage, SFTStage
 
 KINDS: dict[str, type[StageConfig]] = {
     "sft": SFTStage,
     "label": LabelStage,
+    "judge": JudgeStage,
     "revise": ReviseStage,
     "reward_model": RewardModelStage,
     "dpo": DPOStage,

@@ -29,6 +29,7 @@ from trimtab.types import Comparison, Prompt
 READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
     "sft": read_demonstrations,
     "label": read_prompts,
+    "judge": read_prompts,
     "revise": read_prompts,
     "reward_model": read_comparisons,
     "dpo": read_comparisons,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trimtab.pipeline.evaluation_stage import run_evaluation
+from trimtab.pipeline.judge_stage import run_judge
 from trimtab.pipeline.label_stage import run_label
 from trimtab.pipeline.reinforcement_stages import run_grpo, run_ppo
 from trimtab.pipeline.report_stage import run_report
@@ -15,6 +16,7 @@ from trimtab.pipeline.training_stages import run_dpo, run_reward_model, run_sft
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "sft": run_sft,
     "label": run_label,
+    "judge": run_judge,
     "revise": run_revise,
     "reward_model": run_reward_model,
     "dpo": run_dpo,
