@@ -14,6 +14,7 @@ from trimtab.cli import (
     data,
     doctor,
     explain,
+    judge,
     label,
     labels,
     models,
@@ -61,6 +62,7 @@ app.command("label")(label.label_command)
 labels.app.command("select")(select.select_command)
 app.add_typer(labels.app, name="labels")
 app.command("annotators")(annotators.annotators_command)
+app.command("judge")(judge.judge_command)
 app.add_typer(constitution.app, name="constitution")
 app.command("chat")(chat.chat_command)
 app.command("doctor")(doctor.doctor_command)

@@ -79,6 +79,9 @@ class JudgeStage(ReadingStage):
     )
     undecided: float = Field(0.0, ge=0, lt=0.5, description="A probability nearer to 1/2 than this is no label.")
     disagreement: Share = Field(1.0, description="Nor is one whose two orders differ by more than this.")
+    least_mass: Share = Field(
+        0.01, description="Probability both letters must have together, or the judge did not answer the question."
+    )
     trusted: str | None = Field(
         None, description="Comparisons that people labelled, on which the judge is measured before it labels others."
     )

@@ -22,9 +22,6 @@ LETTERS = ("A", "B")
 LEAD = "Answer "
 CLAMP = (0.4, 0.6)
 """Where probabilities after a chain of thought are held: they come out near 0 and 1 (Bai et al., 2022, section 4.1)."""
-LEAST_MASS = 0.01
-"""Probability that both letters must have together: below it the model does not answer the question."""
-
 Why = Literal["", "malformed", "undecided", "orders disagree"]
 Progress = Callable[[str, int, int], None]
 
@@ -107,7 +104,8 @@ class Manner:
 
     `ask`: every question about every pair, or one drawn for each. `thinking`: tokens of reasons written before the
     letter, 0 for none; probabilities are then held within `clamp`. `undecided`: a probability nearer to 1/2 than this
-    is no judgement. `disagreement`: nor is one whose two orders differ by more than this.
+    is no judgement. `disagreement`: nor is one whose two orders differ by more than this. `least_mass`: probability
+    that both letters must have together; below it the model does not answer the question.
     """
 
     ask: Literal["all", "one"] = "all"
@@ -115,6 +113,7 @@ class Manner:
     clamp: tuple[float, float] = CLAMP
     undecided: float = 0.0
     disagreement: float = 1.0
+    least_mass: float = 0.01
     fence: bool = True
 
 
@@ -152,7 +151,7 @@ def judge(
     )
     votes: dict[int, list[tuple[_Asked, float | None, float]]] = {place: [] for place in range(len(pairs))}
     for one, logprobs in zip(asked, found, strict=True):
-        p_front, mass = _share(logprobs)
+        p_front, mass = _share(logprobs, manner.least_mass)
         if p_front is not None and manner.thinking:
             p_front = min(max(p_front, manner.clamp[0]), manner.clamp[1])
         votes[one.pair].append((one, p_front, mass))
@@ -216,7 +215,7 @@ def _with_turn(prompt: Prompt, role: Literal["user", "assistant"], text: str) ->
     return Prompt((*prompt.messages, Message(role, text)))
 
 
-def _share(logprobs: tuple[float, ...] | None) -> tuple[float | None, float]:
+def _share(logprobs: tuple[float, ...] | None, least_mass: float) -> tuple[float | None, float]:
     """P(letter A given A or B), None where that cannot be told, and the probability of both together."""
     if logprobs is None or any(math.isnan(one) or one > 1e-3 for one in logprobs):
         return None, 0.0
@@ -225,7 +224,7 @@ def _share(logprobs: tuple[float, ...] | None) -> tuple[float | None, float]:
         return None, 0.0
     weights = [math.exp(one - highest) for one in logprobs]
     mass = math.exp(highest) * math.fsum(weights)
-    return (weights[0] / math.fsum(weights), mass) if mass >= LEAST_MASS else (None, mass)
+    return (weights[0] / math.fsum(weights), mass) if mass >= least_mass else (None, mass)
 
 
 def _judgement(found: Sequence[tuple[_Asked, float | None, float]], manner: Manner) -> Judgement:

@@ -6,12 +6,14 @@ import gc
 import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from trimtab.config import JudgeStage
 from trimtab.data.formats import read_comparisons, read_prompts
+from trimtab.errors import DataError
 from trimtab.evaluation.format import estimate_text
-from trimtab.evaluation.judge_measures import Judged, JudgeReport, judge_report
+from trimtab.evaluation.judge_measures import JudgeReport
 from trimtab.evaluation.statistics import mean
 from trimtab.feedback.chains import messages
 from trimtab.feedback.judge import Judgement, Pair
@@ -19,13 +21,13 @@ from trimtab.generation.local import LocalModel
 from trimtab.pipeline.artifacts import DATA
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.disk import replace_text
-from trimtab.pipeline.judges import BY_SCORE, Judge, open_judge
+from trimtab.pipeline.judges import Judge, measure_judge, open_judge
 from trimtab.pipeline.reading import read_data
 from trimtab.pipeline.resolve import Inputs, load_writer, source
 from trimtab.seeds import mix
 from trimtab.training.batches import permutation
 from trimtab.training.encoding import watching
-from trimtab.types import Comparison, Message, Prompt
+from trimtab.types import Message, Prompt
 
 Row = dict[str, Any]
 
@@ -39,8 +41,12 @@ def run_judge(config: JudgeStage, inputs: Inputs, context: Context) -> dict[str,
     judge, version = open_judge(config, inputs, context)
     report = _measured(judge, config, context) if config.trusted else None
     judgements = judge(pairs)
-    rows = [_row(pair, found, config.judge, version) for pair, found in zip(pairs, judgements, strict=True)]
+    name = Path(config.judge).name  # labels tell nothing of a machine's folders
+    rows = [_row(pair, found, name, version) for pair, found in zip(pairs, judgements, strict=True)]
     kept = [row for row in rows if row is not None]
+    if not kept:
+        reasons = ", ".join(f"{why} {count}" for why, count in Counter(found.why for found in judgements).items())
+        raise DataError(f"the judge {name} labelled none of {len(pairs)} pairs: {reasons or 'all alike'}")
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
     (context.folder / DATA).write_text(text, encoding="utf-8")
     summary = {
@@ -99,34 +105,6 @@ def _measured(judge: Judge, config: JudgeStage, context: Context) -> JudgeReport
             "take a better judge: a reward model trained on some labels, or a larger model"
         )
     return report
-
-
-def measure_judge(judge: Judge, trusted: Sequence[Comparison]) -> JudgeReport:
-    """A judge beside people's labels. Every other pair is shown the other way round, so that no place is favoured."""
-    pairs = [
-        Pair(one.prompt, *((one.rejected, one.chosen) if place % 2 else (one.chosen, one.rejected)))
-        for place, one in enumerate(trusted)
-    ]
-    return judge_report(
-        [
-            _beside(comparison, found, turned=bool(place % 2))
-            for place, (comparison, found) in enumerate(zip(trusted, judge(pairs), strict=True))
-        ]
-    )
-
-
-def _beside(comparison: Comparison, found: Judgement, *, turned: bool) -> Judged:
-    """A judgement as one of `chosen`, whichever answer stood first."""
-    in_front = [vote.in_front for vote in found.votes if vote.in_front is not None]
-    behind = [vote.behind for vote in found.votes if vote.behind is not None]
-    places = None
-    if in_front and behind and found.votes[0].question != BY_SCORE:
-        places = (sum(in_front) / len(in_front), sum(behind) / len(behind))
-        places = (1 - places[1], 1 - places[0]) if turned else places
-    probability = found.probability
-    if probability is not None and turned:
-        probability = 1 - probability
-    return Judged(comparison, probability, found.why, places)
 
 
 def _row(pair: Pair, found: Judgement, judge: str, version: str) -> Row | None:
