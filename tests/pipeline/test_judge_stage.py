@@ -114,3 +114,29 @@ def test_measuring_shows_every_other_pair_the_other_way_round() -> None:
     assert report.front.value == pytest.approx((0.9 + 0.4) / 2)
     assert report.steady is not None
     assert report.steady.value == 1.0
+
+
+def test_a_grader_is_a_reward(tmp_path: Path) -> None:
+    recipe(tmp_path, "model")
+    (tmp_path / "rubric.md").write_text("Short answers are good.")
+    stage = (
+        "policy: {kind: grpo, model: model, grader: model, rubric: rubric.md, data: prompts.jsonl, num_steps: 2, "
+        "prompts_per_step: 2, group_size: 3, max_new_tokens: 6}"
+    )
+    path = tmp_path / "direct.yaml"
+    path.write_text(f"stages:\n  {stage}\nruntime: {{threads: 1, precision: fp32}}\n")
+    run(load_recipe(path), tmp_path / "store")
+    log = (made(tmp_path, "policy") / "metrics.jsonl").read_text().splitlines()
+    assert len(log) == 2
+    assert all(1 <= json.loads(line)["score/mean"] <= 5 for line in log)
+    for wrong, said in (("reward_model: scorer", "not by both"), ("rubric: null", "a grader goes by a rubric")):
+        setting, value = wrong.split(": ")
+        with pytest.raises(RecipeError, match=said):
+            load_recipe(path, [f"policy.{setting}={value}"])
+
+
+def test_of_more_than_two_answers_all_pairs_are_judged(tmp_path: Path) -> None:
+    run(recipe(tmp_path, "scorer", "temperature: 1.5, group_size: 3"), tmp_path / "store")
+    summary = read_artifact(made(tmp_path, "labels")).record.summary
+    assert summary["pairs"] > 9
+    assert read_artifact(made(tmp_path, "reward_model")).record.summary["prompts"] <= 9

@@ -86,6 +86,7 @@ class JudgeStage(ReadingStage):
         None, description="Comparisons that people labelled, on which the judge is measured before it labels others."
     )
     num_prompts: int | None = Field(None, gt=0, description="Prompts drawn from the data; null takes all.")
+    group_size: int = Field(2, gt=1, le=9, description="Answers to each prompt; of more than two all pairs are judged.")
     max_new_tokens: int = Field(128, gt=0, description="Longest answer, in tokens.")
     temperature: float = Field(1.0, gt=0, description="How freely answers are drawn.")
     seed: Seed = None

@@ -51,7 +51,7 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
                 held_out_data(stage, {n: _from_disk(one, recipe) for n, one in before.items()})
             elif isinstance(stage, ReadingStage):
                 records = read_data(_reader(stage), _from_disk(stage, recipe), {})
-                if isinstance(stage, GRPOStage) and stage.reward_model is None:
+                if isinstance(stage, GRPOStage) and stage.is_scored_by_checks:
                     records = _with_checks(records)
                 deque(records, maxlen=0)  # each is read and none is kept
         except UserError as error:

@@ -14,6 +14,7 @@ from trimtab.config.recipe import BASE
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import Interrupted, RecipeError
 from trimtab.evaluation.outputs import ModelOutputs
+from trimtab.evaluation.report.records import is_scored_by_checks
 from trimtab.evaluation.representation import read_attributes
 from trimtab.evaluation.summary import Judge, ScoredComparisons, evaluate
 from trimtab.evaluation.verdicts import Bars, Promise
@@ -102,7 +103,7 @@ def _trained_by(config: EvaluationStage, context: Context) -> str:
 def _trained_on_checks(config: EvaluationStage, inputs: Inputs) -> list[str]:
     """The models whose own training was scored by checks like those they are measured by."""
     made = {name: inputs[name].record for name in config.models if name in inputs}
-    return [name for name, one in made.items() if one.kind == "grpo" and one.config.get("reward_model") is None]
+    return [name for name, one in made.items() if is_scored_by_checks(one.kind, one.config)]
 
 
 def _answers(

@@ -6,6 +6,7 @@ import gc
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def run_judge(config: JudgeStage, inputs: Inputs, context: Context) -> dict[str,
 
 
 def _pairs(config: JudgeStage, inputs: Inputs, context: Context) -> list[Pair]:
-    """Two different answers of the model to each prompt, written once and then read again."""
+    """All pairs of the model's different answers to each prompt, which are written once and then read again."""
     kept = context.state / "pairs.json"
     if not kept.exists():
         prompts = list(read_data(read_prompts, config, inputs, watching(context, "reading the prompts")))
@@ -70,8 +71,9 @@ def _pairs(config: JudgeStage, inputs: Inputs, context: Context) -> list[Pair]:
         rows = _write([prompts[i] for i in sorted(drawn)], config, inputs, context)
         replace_text(kept, json.dumps(rows))
     return [
-        Pair(Prompt(tuple(Message(**turn) for turn in row["prompt"])), *row["answers"])
+        Pair(Prompt(tuple(Message(**turn) for turn in row["prompt"])), first, second)
         for row in json.loads(kept.read_text(encoding="utf-8"))
+        for first, second in combinations(row["answers"], 2)
     ]
 
 
@@ -79,7 +81,7 @@ def _write(prompts: Sequence[Prompt], config: JudgeStage, inputs: Inputs, contex
     policy = load_writer(source(inputs, config.model), context.runtime, allow_remote_code=config.allow_remote_code)
     groups = LocalModel(policy, name=config.model).write(
         prompts,
-        group_size=2,
+        group_size=config.group_size,
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
         seed=mix(context.seed, 1),
@@ -88,9 +90,8 @@ def _write(prompts: Sequence[Prompt], config: JudgeStage, inputs: Inputs, contex
     del policy
     gc.collect()  # a model holds itself in cycles, and the judge may be another one
     return [
-        {"prompt": messages(group[0].prompt), "answers": [one.text for one in group]}
+        {"prompt": messages(group[0].prompt), "answers": list(dict.fromkeys(one.text for one in group))}
         for group in groups
-        if group[0].text != group[1].text
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from trimtab.evaluation.format import value_text
 from trimtab.evaluation.report.content import MetricRow
-from trimtab.evaluation.report.records import StageRecord
+from trimtab.evaluation.report.records import StageRecord, is_scored_by_checks
 from trimtab.evaluation.report.texts import AFTER
 
 _FEW = 5
@@ -52,8 +52,8 @@ def model_notes(models: Sequence[str], kinds: Mapping[str, str]) -> tuple[str, .
 
 
 def scored_by_checks(stage: StageRecord) -> bool:
-    """Whether a stage's model was scored by the checks in its data, not by a reward model."""
-    return stage.kind == "grpo" and stage.config.get("reward_model") is None
+    """Whether a stage's model was scored by the checks in its data, not by a model."""
+    return is_scored_by_checks(stage.kind, stage.config)
 
 
 def _sft(stage: StageRecord) -> list[str]:
