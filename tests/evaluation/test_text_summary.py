@@ -130,6 +130,15 @@ def test_verdicts(changes: dict[str, int], outcomes: list[str]) -> None:
     assert [one["outcome"] for one in evaluated(**changes)["verdicts"]] == outcomes
 
 
+def test_a_difference_that_may_be_none_leaves_the_verdict_open() -> None:
+    """Twice the nats on half of the passages, half of them on the others."""
+    base, tuned, text = writers()
+    even = Writer("tuned", tuned.samples, tuned.runs, tuned.kind, [100.0, 200.0] * 10, tuned.tokens)
+    found = evaluate_text([base, even, text], PASSAGES, CLASSIFIER, num_random=0, seed=1)
+    assert change(found, "bits_per_byte").value == pytest.approx(0)
+    assert found["verdicts"][1]["outcome"] == "open"
+
+
 def test_examples_are_drawn_at_random_and_show_every_writer() -> None:
     examples = evaluated()["examples"]
     assert [item["chosen"] for item in examples["items"]] == ["drawn at random"] * 2
@@ -152,7 +161,7 @@ def test_the_loss_of_a_passage_is_that_of_its_own_tokens_given_what_comes_before
 
 def test_the_report_tells_of_a_text(tmp_path: Path) -> None:
     steps = [{"step": step, "sft/loss": 4 - step / 10, "optim/grad_norm": 1.0} for step in range(1, 11)]
-    config = {"model": "base", "data": "plays.txt", "held_out": 0.1}
+    config = {"model": "base", "data": "plays.txt", "held_out": 0.1, "batch_size": 8, "max_length": 256}
     summary = {"rows": 9, "tokens": 2300, "characters": 9000, "held_out_characters": 1000}
     tuned = write_stage(tmp_path, "tuned", "text_tuning", config, summary=summary, seconds=5.0, metrics=steps)
     held_out = write_stage(tmp_path, "held_out", "text_evaluation", {}, summary={}, seconds=5.0)
@@ -164,7 +173,8 @@ def test_the_report_tells_of_a_text(tmp_path: Path) -> None:
     for said in (
         "Samples judged to be in the style of the text: 0 % for base, 80 % for tuned. Measured on 20 passages",
         "Learning from a text",
-        "It had 9,000 characters to learn from (2,300 tokens",
+        "It had 9,000 characters to learn from (2,300 tokens;",
+        "took 10 steps of 8 rows of 256 tokens.",
         "Bits to a byte of held-out text; fewer are better: tuned minus base",
         "The style classifier is right on 98 %",
         "✗ in the style",

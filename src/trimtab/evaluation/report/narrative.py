@@ -73,11 +73,11 @@ def _text_tuning(stage: StageRecord) -> list[str]:
     tokens, held_out = stage.summary.get("tokens"), stage.summary.get("held_out_characters")
     if tokens is None or held_out is None:
         return []
-    steps = _count(len(stage.metrics), "step")
-    characters = stage.summary["characters"]
+    rows = f" of {stage.config['batch_size']} rows of {stage.config['max_length']} tokens"
     return [
-        f"It had {characters:,} characters to learn from ({tokens:,} tokens; a token is a word or a piece of one) and "
-        f"read in {steps}. The last {held_out:,} characters were kept away from it.",
+        f"It had {stage.summary['characters']:,} characters to learn from ({tokens:,} tokens; a token is a word or a "
+        f"piece of one) and took {_count(len(stage.metrics), 'step')}{rows}. The last {held_out:,} characters were "
+        "kept away from it.",
         _change(stage, "sft/loss", "Its surprise at what it read went from {} to {} nats a token.", 2),
     ]
 
