@@ -11,6 +11,9 @@ from tests.cli.test_real_run import artifact, log_of
 from tests.cli.world import CommandLine
 from tests.training.world import tiny_policy
 
+from trimtab.errors import DataError
+from trimtab.pipeline import text_stages
+
 RECIPE = """\
 title: A made-up chronicle
 seed: 3
@@ -104,6 +107,28 @@ def test_mistakes_are_told_before_anything_is_learnt(
     assert ended.code != 0
     assert expected in " ".join(ended.err.split())
     assert "started" not in ended.err
+
+
+def test_models_that_were_measured_are_not_asked_again(
+    trimtab: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage that ends after the base model was measured measures only the other when it goes on."""
+    write_text_recipe(tmp_path)
+    loaded: list[str] = []
+    load = text_stages.load_writer
+
+    def load_writer(model: str, *arguments: object, **options: object) -> object:
+        loaded.append(Path(model).name.partition("-")[0])
+        if fail and len(loaded) == 2:
+            raise DataError("the lights went out")
+        return load(model, *arguments, **options)
+
+    monkeypatch.setattr(text_stages, "load_writer", load_writer)
+    fail = True
+    assert trimtab("run", "text.yaml").code != 0
+    fail = False
+    assert trimtab("run", "text.yaml").code == 0
+    assert loaded == ["model", "text_tuning", "text_tuning"]
 
 
 def test_what_one_stage_holds_out_another_must_not_learn(trimtab: CommandLine, tmp_path: Path) -> None:
