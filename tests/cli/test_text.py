@@ -60,6 +60,9 @@ def test_a_recipe_on_text_ends_in_a_report(trimtab: CommandLine, tmp_path: Path)
     assert len(samples) == evaluation["groups"]["all"] > 1
     held_out = chronicle()[summary["characters"] :]
     assert all(one["passage"] in held_out and one["before"] in held_out for one in samples)
+    contrast = [json.loads(line) for line in (artifact(store, "text_evaluation") / "contrast.jsonl").open()]
+    assert all(one["passage"] in chronicle()[: summary["characters"]] for one in contrast)
+    assert len(contrast) == 4
     page = (artifact(store, "report") / "report.html").read_text()
     assert "A made-up chronicle" in page
     assert str(tmp_path) not in page

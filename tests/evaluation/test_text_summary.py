@@ -108,6 +108,8 @@ def test_shares_of_style_and_of_copied_runs() -> None:
     # 39 of 40 right: the text 19 times, the base model's samples all 20
     assert found["style_classifier"]["accuracy"]["value"] == pytest.approx(39 / 40)
     assert found["style_classifier"]["accuracy"]["n"] == 20
+    assert found["style_classifier"]["right_on_text"]["value"] == pytest.approx(19 / 20)
+    assert found["style_classifier"]["right_on_base"]["value"] == pytest.approx(1.0)
 
 
 def test_samples_too_short_for_a_run_say_nothing_of_copying() -> None:

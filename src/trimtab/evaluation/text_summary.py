@@ -5,8 +5,8 @@ Beside what `summary.py` has it holds
 
     counted            "passages"
     reference          "the text": which of the models is none
-    style_classifier   {accuracy, for, against}: how often it is right on passages it did not learn from, an estimate,
-                       and the trigrams that speak most for the style and most against it
+    style_classifier   {accuracy, right_on_text, right_on_base, for, against}: estimates of how often it is right on
+                       passages it did not learn from, and the trigrams that speak most for the style and against it
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from trimtab.evaluation.bootstrap import Array, bootstrap
 from trimtab.evaluation.format import Unit
 from trimtab.evaluation.overlap import copied
 from trimtab.evaluation.statistics import (
-    Estimate,
     clustered_proportion,
     mcnemar,
     mean,
@@ -74,9 +73,6 @@ def evaluate_text(
 ) -> Row:
     """Measure models on passages that none learnt from. The first is the base, the last the text itself."""
     judged = {writer.name: [classifier.is_in_style(sample) for sample in writer.samples] for writer in writers}
-    texts = [sample for writer in (writers[0], writers[-1]) for sample in writer.samples]
-    speaks_for, speaks_against = classifier.telling(texts, _TELLING)
-    accuracy = _accuracy(in_style=judged[writers[-1].name], others=judged[writers[0].name])
     models = writers[:-1]
     rows = [
         *_foreseen(models, passages, seed),
@@ -93,16 +89,25 @@ def evaluate_text(
         "seed": seed,
         "metrics": [row for row in rows if "by_model" in row],
         "differences": [row for row in rows if "by_model" not in row],
-        "style_classifier": {"accuracy": accuracy.to_json(), "for": speaks_for, "against": speaks_against},
+        "style_classifier": _classifier(classifier, writers[-1], writers[0]),
         "examples": _examples(writers, passages, judged, num_random, seed),
     }
     return {**result, "verdicts": [asdict(one) for one in text_verdicts(result)]}
 
 
-def _accuracy(*, in_style: Sequence[bool], others: Sequence[bool]) -> Estimate:
-    """How often the classifier is right: on the text, and on what the base model wrote in its place."""
-    right = [*map(float, in_style), *(float(not one) for one in others)]
-    return clustered_proportion(right, [*range(len(in_style)), *range(len(others))])
+def _classifier(classifier: StyleClassifier, text: Writer, base: Writer) -> Row:
+    """How often the classifier is right on the text and on what the base model wrote instead, and what decides."""
+    right = [float(classifier.is_in_style(sample)) for sample in text.samples]
+    refused = [float(not classifier.is_in_style(sample)) for sample in base.samples]
+    both = clustered_proportion([*right, *refused], [*range(len(right)), *range(len(refused))])
+    speaks_for, speaks_against = classifier.telling([*text.samples, *base.samples], _TELLING)
+    return {
+        "accuracy": both.to_json(),
+        "right_on_text": proportion(round(sum(right)), len(right)).to_json(),
+        "right_on_base": proportion(round(sum(refused)), len(refused)).to_json(),
+        "for": speaks_for,
+        "against": speaks_against,
+    }
 
 
 def _foreseen(models: Sequence[Writer], passages: Sequence[Passage], seed: int) -> list[Row]:
@@ -118,11 +123,10 @@ def _foreseen(models: Sequence[Writer], passages: Sequence[Passage], seed: int) 
         return math.exp(weights @ nats[name] / (weights @ tokens[name]))
 
     rows: list[Row] = []
-    for metric, title, statistic in (
-        ("bits_per_byte", "Bits to a byte of held-out text; fewer are better", bits),
-        ("perplexity", "Perplexity of held-out text, by token; less is better", perplexity),
+    for head, statistic in (
+        (_head("bits_per_byte", "Bits to a byte of held-out text; fewer are better", "bits"), bits),
+        (_head("perplexity", "Perplexity of held-out text, by token; less is better", "score"), perplexity),
     ):
-        head = _head(metric, title, "score")
         found = {name: partial(statistic, name) for name in nats}
         by_model = {name: _resampled(one, len(passages), seed) for name, one in found.items()}
         rows.append(head | {"by_model": by_model | {THE_TEXT: None}})
@@ -155,7 +159,7 @@ def _share(metric: str, title: str, judged: dict[str, list[bool]], models: Seque
 def _copied(writers: Sequence[Writer]) -> list[Row]:
     """How much of the samples stands in the text that was learnt from, and the longest run of each."""
     share = _head("copied", "Runs of 8 words that stand in the text learnt from", "share")
-    longest = _head("longest", "Longest run of words in common with it (below 4: 0)", "words")
+    longest = _head("longest", "Longest run of words shared with it, of 4 or more", "words")
     found = {writer.name: [copied(runs) for runs in writer.runs] for writer in writers}
     lengths = {writer.name: [float(max(runs, default=0)) for runs in writer.runs] for writer in writers}
     shares = {name: [sum(one) / len(one) if one else 0.0 for one in several] for name, several in found.items()}

@@ -26,7 +26,7 @@ def text_verdicts(evaluation: Mapping[str, Any]) -> list[Verdict]:
                 claim=f"{new} foresees text it has not seen better than {old}: with fewer bits to a byte.",
                 bar="difference with its whole interval below 0",
                 outcome="met" if fewer.high < 0 else "not met" if fewer.low > 0 else "open",
-                finding=f"Difference {change_estimate_text(fewer, 'score')}, paired by passage, n = {fewer.n}.",
+                finding=f"Difference {change_estimate_text(fewer, 'bits')}, paired by passage, n = {fewer.n}.",
             )
         )
         more = _change(evaluation, "style", old, new)

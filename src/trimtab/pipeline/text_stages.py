@@ -60,7 +60,10 @@ def run_text_tuning(config: TextTuningStage, inputs: Inputs, context: Context) -
 
 
 def run_text_evaluation(config: TextEvaluationStage, inputs: Inputs, context: Context) -> Summary:
-    """Measure a base model and those made from it on held-out text. Writes `evaluation.json` and every sample."""
+    """Measure a base model and those made from it on held-out text.
+
+    Writes `evaluation.json`, every sample, and what the classifier learnt from.
+    """
     parts, held_out, known = text_to_measure_on(config, context.learnt_from)
     measured = {
         name: _measured(place, name, source(inputs, model), held_out, known if place == 0 else (), config, context)
@@ -75,6 +78,7 @@ def run_text_evaluation(config: TextEvaluationStage, inputs: Inputs, context: Co
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
     (context.folder / "evaluation.json").write_text(text, encoding="utf-8")
     _write_samples(writers, held_out, context)
+    _write_contrast(known, contrast, context)
     return {"passages": len(held_out), "models": result["models"]}
 
 
@@ -157,4 +161,12 @@ def _write_samples(writers: Sequence[Writer], passages: Sequence[Passage], conte
             samples = {writer.name: writer.samples[index] for writer in writers}
             nats = {writer.name: writer.nats[index] for writer in writers if writer.nats}
             line = {"before": passage.before, "passage": passage.text, "samples": samples, "nats": nats}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _write_contrast(known: Sequence[Passage], contrast: Sequence[str], context: Context) -> None:
+    """What the classifier learnt from: passages of the text, and what the base model wrote in their place."""
+    with (context.folder / "contrast.jsonl").open("w", encoding="utf-8") as file:
+        for passage, sample in zip(known, contrast, strict=True):
+            line = {"before": passage.before, "passage": passage.text, "sample": sample}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

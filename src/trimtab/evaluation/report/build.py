@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trimtab.evaluation.format import estimate_text
+from trimtab.evaluation.format import estimate_text, value_text
 from trimtab.evaluation.report.content import (
     Answer,
     Difference,
@@ -227,15 +227,18 @@ def _style_limits(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     accuracy = Estimate.from_json(found["accuracy"])
     speaks_for, speaks_against = (", ".join(map(_visible, found[name])) for name in ("for", "against"))
+    sides = [value_text(Estimate.from_json(found[side]).value, "share") for side in ("right_on_text", "right_on_base")]
     return (
         f"The style classifier is right on {estimate_text(accuracy, 'share')} of passages it did not learn from (n = "
         f"{accuracy.n}); guessing gives 50 %. It learnt from the text and from what the model wrote before training, "
         "at the same places, and goes by how often three characters follow one another. No model was trained to please "
         "it.",
+        f"It is right on {sides[0]} of the text and on {sides[1]} of what the model wrote before training; some of "
+        "that may well be in the style, as the opening line hints at it.",
         f"What speaks most for the style here: {speaks_for}. Most against it: {speaks_against}. (␣ is a space, ⏎ a "
         "line end.)",
-        "The share of the text itself is what a perfect imitation would reach with this classifier, and the runs of 8 "
-        "words that the text itself repeats are what needs no copying.",
+        "The text itself shows what can be reached: its share in the style is that of a perfect imitation, and the "
+        "runs of 8 words that it shares with the part learnt from came without copying.",
     )
 
 
