@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-POLICIES = ("sft", "dpo", "ppo", "grpo")
+POLICIES = ("sft", "text_tuning", "dpo", "ppo", "grpo")
 """Kinds of stages whose artifact is a model that writes."""
 COMPARISONS = ("label", "judge")
 """Kinds of stages whose artifact is comparisons."""
@@ -55,6 +55,8 @@ class StageConfig(Strict):
     """References that must be a stage; the others may be a model's folder, hub id or bundled name."""
     files: ClassVar[tuple[str, ...]] = ()
     """Settings that hold the path of data, relative to the recipe."""
+    when_absent: ClassVar[str] = ""
+    """What to say of data that is not there, beside that."""
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_seconds", "allow_remote_code"})
     """Settings that cannot change what comes out."""
 

@@ -72,10 +72,28 @@ class EvaluationStage(StageConfig):
         return self
 
 
+class TextEvaluationStage(StageConfig):
+    """Measure models on text held out: how well they foresee it, and whether what they write is like it or a copy."""
+
+    references = {"base": POLICIES, "models": POLICIES, "text": ("text_tuning",)}
+    stage_only = frozenset({"text"})
+
+    kind: Literal["text_evaluation"] = "text_evaluation"
+    base: str = Field(description="The model before training: a stage, a folder, a hub id or a bundled name.")
+    models: list[str] = Field(min_length=1, description="The models to compare with it, in the order of training.")
+    text: str = Field(description="The stage that learnt from the text; what it held out is measured on.")
+    passages: int = Field(100, gt=1, description="Passages of the held-out text that are measured, evenly spread.")
+    max_new_tokens: int = Field(96, gt=0, description="Longest sample, in tokens.")
+    temperature: float = Field(1.0, gt=0, description="How freely samples are drawn.")
+    samples_in_report: int = Field(6, ge=0, description="Passages drawn at random whose samples the report shows.")
+    seed: Seed = None
+    allow_remote_code: AllowRemoteCode = False
+
+
 class ReportStage(StageConfig):
     """One HTML page on the whole run, for readers who are not engineers."""
 
-    references = {"evaluation": ("evaluation",)}
+    references = {"evaluation": ("evaluation", "text_evaluation")}
     stage_only = frozenset({"evaluation"})
 
     kind: Literal["report"] = "report"

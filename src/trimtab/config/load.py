@@ -130,7 +130,7 @@ def _with_paths(stage: StageConfig, place: str, folder: Path, names: set[str], p
             return value
         file = (folder / Path(value).expanduser()).resolve()
         if not file.exists():
-            problems.append(f"{place}.{field}: there is no file or folder {file}")
+            problems.append(f"{place}.{field}: there is no file or folder {file}{stage.when_absent}")
         return str(file)
 
     for field in stage.files:

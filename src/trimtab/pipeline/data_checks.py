@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from trimtab.config.base import ReadingStage
-from trimtab.config.evaluation import EvaluationStage
+from trimtab.config.evaluation import EvaluationStage, TextEvaluationStage
 from trimtab.config.recipe import Recipe
 from trimtab.config.reinforcement import GRPOStage
-from trimtab.config.training import RewardModelStage, TrainingStage
+from trimtab.config.training import RewardModelStage, TextTuningStage, TrainingStage
 from trimtab.data.formats import (
     read,
     read_comparisons,
@@ -19,15 +19,18 @@ from trimtab.data.formats import (
     read_prompts,
     read_rankings,
 )
+from trimtab.data.passages import Passage, spread
 from trimtab.data.splits import assert_disjoint, prompt_key
+from trimtab.data.text import Parts, read_text
 from trimtab.errors import DataError, UserError
 from trimtab.evaluation.outputs import group_prompts
 from trimtab.evaluation.tasks.truth_checks import truth_sample, truth_task
-from trimtab.pipeline.reading import read_data
+from trimtab.pipeline.reading import read_data, text_parts
 from trimtab.types import Comparison, Prompt
 
 READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
     "sft": read_demonstrations,
+    "text_tuning": read_text,
     "label": read_prompts,
     "judge": read_prompts,
     "revise": read_prompts,
@@ -49,6 +52,8 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
             if isinstance(stage, EvaluationStage):
                 before = learning_stages(recipe, name)
                 held_out_data(stage, {n: _from_disk(one, recipe) for n, one in before.items()})
+            elif isinstance(stage, TextEvaluationStage):
+                text_to_measure_on(stage, learning_stages(recipe, name))
             elif isinstance(stage, ReadingStage):
                 records = read_data(_reader(stage), _from_disk(stage, recipe), {})
                 if isinstance(stage, GRPOStage) and stage.is_scored_by_checks:
@@ -83,6 +88,33 @@ def learning_stages(recipe: Recipe, name: str) -> dict[str, ReadingStage]:
     """The settings of the stages before this one that learnt from data, by name."""
     upstream = {before: recipe.stages[before] for before in recipe.upstream(name)}
     return {before: stage for before, stage in upstream.items() if isinstance(stage, TrainingStage)}
+
+
+def text_to_measure_on(
+    config: TextEvaluationStage, learnt_from: Mapping[str, ReadingStage]
+) -> tuple[Parts, list[Passage], list[Passage]]:
+    """A text in two parts, passages of the held-out one, and passages of the one that is learnt from.
+
+    Raises `DataError` where nothing is held out, a stage before learns from what another holds out, or a part is short.
+    """
+    tuning = learnt_from[config.text]
+    assert isinstance(tuning, TextTuningStage)
+    if not tuning.held_out:
+        raise DataError(f"{config.text} holds nothing out, so there is no text to measure on: set its held_out")
+    for name, stage in learnt_from.items():
+        shared = {*stage.sources} & {*tuning.sources}
+        same_part = isinstance(stage, TextTuningStage) and stage.held_out == tuning.held_out
+        if shared and not (same_part and stage.sources == tuning.sources):
+            raise DataError(
+                f"{name} and {config.text} learn from {min(shared)}, but do not hold out the same part of it, so what "
+                "one learnt from could be measured on. Give both the same data and held_out"
+            )
+    parts = text_parts(tuning)
+    held_out = spread(parts.held_out(), config.passages, parts.length - parts.border)
+    known = spread(parts.learnt(), config.passages, parts.border)
+    if min(len(held_out), len(known)) < 2:
+        raise DataError("the text is too short to be measured on: each part needs passages of some 1,000 characters")
+    return parts, held_out, known
 
 
 def held_out_data(

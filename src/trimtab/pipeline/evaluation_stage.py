@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trimtab.config import EvaluationStage
+from trimtab.config import EvaluationStage, TextEvaluationStage
 from trimtab.config.recipe import BASE
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import Interrupted, RecipeError
@@ -40,7 +40,7 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
     """Measure a base model and the models made from it. Writes `evaluation.json` and every answer that was given."""
     prompts, comparisons = held_out_data(config, context.learnt_from)
     outputs = []
-    for place, (name, model) in enumerate(_models(config).items()):
+    for place, (name, model) in enumerate(named_models(config).items()):
         greedy, sampled = _answers(place, name, source(inputs, model), prompts, config, context)
         kind = inputs[model].kind if model in inputs else ""
         outputs.append(ModelOutputs(name, [group[0] for group in greedy], sampled=sampled, kind=kind))
@@ -74,7 +74,7 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
     return {"prompts": len(prompts), "models": result["models"], "comparisons": len(comparisons)}
 
 
-def _models(config: EvaluationStage) -> dict[str, str]:
+def named_models(config: EvaluationStage | TextEvaluationStage) -> dict[str, str]:
     """What each model is called in the results, and where it is. Names tell nothing of a machine's folders."""
     models = {BASE: config.base}
     for model in config.models:

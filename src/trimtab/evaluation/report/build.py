@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trimtab.evaluation.format import estimate_text
+from trimtab.evaluation.format import estimate_text, value_text
 from trimtab.evaluation.report.content import (
     Answer,
     Difference,
@@ -23,7 +23,14 @@ from trimtab.evaluation.report.content import (
 from trimtab.evaluation.report.figures import figures_of
 from trimtab.evaluation.report.narrative import here, model_notes, scored_by_checks, summary_text
 from trimtab.evaluation.report.records import StageRecord, read_stage
-from trimtab.evaluation.report.texts import BY_AGREEMENT, NOT_TESTED, SCORED_BY, TITLES, WHAT
+from trimtab.evaluation.report.texts import (
+    BY_AGREEMENT,
+    NOT_TESTED,
+    NOT_TESTED_ON_TEXT,
+    SCORED_BY,
+    TITLES,
+    WHAT,
+)
 from trimtab.evaluation.statistics import Estimate
 from trimtab.evaluation.verdicts import Verdict
 
@@ -31,10 +38,12 @@ KEY_SETTINGS: Mapping[str, str] = {
     "model": "starts from",
     "reward_model": "judge",
     "data": "data",
+    "held_out": "share held out",
     "adapter": "adapter",
     "num_steps": "steps",
     "num_epochs": "passes over the data",
-    "batch_size": "examples a step",
+    "batch_size": "examples or rows a step",
+    "max_length": "longest row (tokens)",
     "prompts_per_step": "prompts a step",
     "group_size": "answers a prompt",
     "max_new_tokens": "longest answer (tokens)",
@@ -44,6 +53,8 @@ KEY_SETTINGS: Mapping[str, str] = {
     "beta": "price of drift (beta)",
     "clip_eps": "clip",
 }
+HEADLINES = ("pass", "score", "bits_per_byte", "style")
+"""Measures whose change is told beside the stage that brought it."""
 
 
 def report_content(
@@ -57,7 +68,6 @@ def report_content(
     repeat: Mapping[str, str],
     labelled_by: str = "",
     pages: Mapping[str, str] | None = None,
-    not_tested: Sequence[str] = NOT_TESTED,
 ) -> Report:
     """The report on a run whose artifact folders are given in the order the stages ran.
 
@@ -72,12 +82,15 @@ def report_content(
     models = tuple(evaluation.get("models", ()))
     metrics = tuple(_metric(row, models) for row in evaluation.get("metrics", ()))
     headline = _headline(evaluation, metrics)
+    counted = evaluation.get("counted", "prompts")
+    compared = [name for name in models if name != evaluation.get("reference")]
     return Report(
         title=title,
         recipe=recipe,
         date=date,
         models=models,
-        summary=summary_text(headline, models, sum(record.seconds for record in records)),
+        summary=summary_text(headline, compared, sum(record.seconds for record in records), counted=counted),
+        counted=counted,
         model_notes=model_notes(models, evaluation.get("kinds", {})),
         headline=headline,
         verdicts=tuple(Verdict(**verdict) for verdict in evaluation.get("verdicts", ())),
@@ -87,12 +100,12 @@ def report_content(
             if record.kind in TITLES
         ),
         metrics=metrics,
-        differences=tuple(_difference(row) for row in evaluation.get("differences", ())),
+        differences=tuple(_difference(row, counted) for row in evaluation.get("differences", ())),
         win_rate=_win_rate(evaluation.get("win_rate")),
         examples=tuple(_example(item) for item in evaluation.get("examples", {}).get("items", ())),
         examples_rule=evaluation.get("examples", {}).get("rule", ""),
-        limits=_limits(evaluation, labelled_by) + _shared_teaching(records, models),
-        not_tested=tuple(not_tested),
+        limits=_limits(evaluation, labelled_by) + _style_limits(evaluation) + _shared_teaching(records, models),
+        not_tested=NOT_TESTED_ON_TEXT if "style_classifier" in evaluation else NOT_TESTED,
         machine=_facts(machine),
         command=command,
         repeat=_facts(repeat),
@@ -100,10 +113,10 @@ def report_content(
 
 
 def _headline(evaluation: Mapping[str, Any], metrics: Sequence[MetricRow]) -> MetricRow | None:
-    """The pass share of the group that the bars speak of, else the reward model's score of all prompts."""
+    """The pass share of the group that the bars speak of, the reward model's score, or the share in the style."""
     bars = evaluation.get("bars") or {}
     group = bars.get("group", "all")
-    for name, wanted in (("pass", group), ("score", "all")):
+    for name, wanted in (("pass", group), ("score", "all"), ("style", "all")):
         for row, metric in zip(evaluation.get("metrics", ()), metrics, strict=True):
             if (row["metric"], row["group"]) == (name, wanted):
                 return metric
@@ -152,7 +165,7 @@ def _headlines(record: StageRecord, evaluation: Mapping[str, Any]) -> tuple[Head
     return tuple(
         Headline(f"{row['title']}: {row['after']} minus {row['before']}", found, row["unit"], 0.0, "no change")
         for row in evaluation.get("differences", ())
-        if row["metric"] in ("pass", "score") and row["group"] == "all" and (row["before"], row["after"]) == step
+        if row["metric"] in HEADLINES and row["group"] == "all" and (row["before"], row["after"]) == step
         for found in [Estimate.from_json(row["estimate"])]
     )
 
@@ -163,13 +176,13 @@ def _metric(row: Mapping[str, Any], models: Sequence[str]) -> MetricRow:
     return MetricRow(row["title"], row["group"], row["unit"], estimates, _is_detail(row))
 
 
-def _difference(row: Mapping[str, Any]) -> Difference:
+def _difference(row: Mapping[str, Any], counted: str) -> Difference:
     test = row.get("mcnemar")
     note = ""
     if test:
         p_value = "below 0.0001" if test["p_value"] < 1e-4 else f"{test['p_value']:.2g}"
         note = (
-            f"{test['only_after']} prompts gained, {test['only_before']} lost; McNemar's test ({test['method']}): "
+            f"{test['only_after']} {counted} gained, {test['only_before']} lost; McNemar's test ({test['method']}): "
             f"p {p_value}"
         )
     estimate = Estimate.from_json(row["estimate"])
@@ -219,6 +232,32 @@ def _limits(evaluation: Mapping[str, Any], labelled_by: str) -> tuple[str, ...]:
                 f"would agree with a single annotator only {estimate_text(ceiling, 'share')} of the time."
             )
     return tuple(limits)
+
+
+def _style_limits(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
+    """How far the style classifier can be trusted, and what it goes by."""
+    found = evaluation.get("style_classifier")
+    if not found:
+        return ()
+    accuracy = Estimate.from_json(found["accuracy"])
+    speaks_for, speaks_against = (", ".join(map(_visible, found[name])) for name in ("for", "against"))
+    sides = [value_text(Estimate.from_json(found[side]).value, "share") for side in ("right_on_text", "right_on_base")]
+    return (
+        f"The style classifier is right on {estimate_text(accuracy, 'share')} of passages it did not learn from (n = "
+        f"{accuracy.n}); guessing gives 50 %. It learnt from the text and from what the model wrote before training, "
+        "at the same places, and goes by how often three characters follow one another. No model was trained to please "
+        "it.",
+        f"It is right on {sides[0]} of the text and on {sides[1]} of what the model wrote before training; some of "
+        "that may well be in the style, as the opening line hints at it.",
+        f"What speaks most for the style here: {speaks_for}. Most against it: {speaks_against}. (␣ is a space, ⏎ a "
+        "line end.)",
+        "The text itself shows what can be reached: its share in the style is that of a perfect imitation, and the "
+        "runs of 8 words that it shares with the part learnt from came without copying.",
+    )
+
+
+def _visible(characters: str) -> str:
+    return f"“{characters.replace(' ', '␣').replace(chr(10), '⏎')}”"
 
 
 def _shared_teaching(records: Sequence[StageRecord], models: Sequence[str]) -> tuple[str, ...]:

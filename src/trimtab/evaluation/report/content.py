@@ -139,13 +139,17 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole report. `models` are the columns of metrics and answers; `model_notes` say briefly what each is."""
+    """A whole report. `models` are the columns of metrics and answers; `model_notes` say briefly what each is.
+
+    `counted` is what n counts.
+    """
 
     title: str
     recipe: str
     date: str
     models: tuple[str, ...]
     summary: str
+    counted: str = "prompts"
     model_notes: tuple[str, ...] = ()
     headline: MetricRow | None = None
     verdicts: tuple[Verdict, ...] = ()

@@ -31,17 +31,17 @@ def duration_text(seconds: float) -> str:
     return _count(hours, "hour") + (f" {_count(minutes, 'minute')}" if minutes else "")
 
 
-def summary_text(headline: MetricRow | None, models: Sequence[str], seconds: float) -> str:
+def summary_text(headline: MetricRow | None, models: Sequence[str], seconds: float, *, counted: str = "prompts") -> str:
     """The report in two or three sentences."""
     took = f"The whole run took {duration_text(seconds)}." if seconds else ""
-    found = [one for one in headline.by_model if one is not None] if headline else []
+    found = [one for one in headline.by_model[: len(models)] if one is not None] if headline else []
     if not headline or not found:
         return took
     first, last = (value_text(one.value, headline.unit) for one in (found[0], found[-1]))
     change = f"{first} for {models[0]}, {last} for {models[-1]}" if len(found) > 1 else f"{first}"
     kind = "" if headline.group == "all" else f"{headline.group} "
     return (
-        f"{headline.title}: {change}. Measured on {found[0].n} {kind}prompts that no step learnt from. The ranges "
+        f"{headline.title}: {change}. Measured on {found[0].n} {kind}{counted} that no step learnt from. The ranges "
         f"are 95 % intervals: where the true figure plausibly lies. {took}"
     ).strip()
 
@@ -80,6 +80,19 @@ def _revise(stage: StageRecord) -> list[str]:
         f"It answered {_count(prompts, 'request')} and revised each answer {_times(rounds)}. Of {prompts * rounds:,} "
         f"revisions {kept:,} were kept" + (f"; dropped: {why}." if why else "."),
         f"{_count(helpful, 'answer')} to harmless requests were mixed in." if helpful else "",
+    ]
+
+
+def _text_tuning(stage: StageRecord) -> list[str]:
+    tokens, held_out = stage.summary.get("tokens"), stage.summary.get("held_out_characters")
+    if tokens is None or held_out is None:
+        return []
+    rows = f" of {stage.config['batch_size']} rows of {stage.config['max_length']} tokens"
+    return [
+        f"It had {stage.summary['characters']:,} characters to learn from ({tokens:,} tokens; a token is a word or a "
+        f"piece of one) and took {_count(len(stage.metrics), 'step')}{rows}. The last {held_out:,} characters were "
+        "kept away from it.",
+        _change(stage, "sft/loss", "Its surprise at what it read went from {} to {} nats a token.", 2),
     ]
 
 
@@ -137,6 +150,7 @@ def _practice(stage: StageRecord) -> list[str]:
 _TELLERS: Mapping[str, Callable[[StageRecord], list[str]]] = {
     "revise": _revise,
     "sft": _sft,
+    "text_tuning": _text_tuning,
     "reward_model": _reward_model,
     "dpo": _dpo,
     "ppo": _practice,

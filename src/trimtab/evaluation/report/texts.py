@@ -7,6 +7,7 @@ from collections.abc import Mapping
 TITLES: Mapping[str, str] = {
     "revise": "Criticising and revising itself",
     "sft": "Learning from examples",
+    "text_tuning": "Learning from a text",
     "reward_model": "Learning to judge",
     "dpo": "Learning from comparisons",
     "ppo": "Practising against the judge",
@@ -15,9 +16,11 @@ TITLES: Mapping[str, str] = {
 
 AFTER: Mapping[str, str] = {
     "sft": "after learning from examples",
+    "text_tuning": "after learning from the text",
     "dpo": "after learning from comparisons",
     "ppo": "after practising against the judge",
     "grpo": "after practising in groups",
+    "text": "what really follows",
 }
 
 WHAT: Mapping[str, str] = {
@@ -30,6 +33,12 @@ WHAT: Mapping[str, str] = {
     "sft": (
         "The model reads requests together with good answers and is adjusted, step by step, until it would write such "
         "answers itself. This is called supervised fine-tuning, or SFT."
+    ),
+    "text_tuning": (
+        "The model reads a text and is adjusted, step by step, until it would write on as the text does: the words, "
+        "the sentences, the form. Nothing is asked and nothing answered; every word of the text is a small lesson. "
+        "This is the way in which language models are made in the first place, continued on one text. A part of the "
+        "text is kept away from it, to see whether it has learnt the style or the words by heart."
     ),
     "reward_model": (
         "Somebody compared pairs of answers and said which one is better. A copy of the model learns from those "
@@ -69,7 +78,7 @@ BY_AGREEMENT: Mapping[str, str] = {
 """How the judge does, by how far people agree; the names are those of the evaluation."""
 
 CAPTIONS: Mapping[str, str] = {
-    "sft/loss": "How surprised the model is by the example answers (nats a token). Lower is better.",
+    "sft/loss": "How surprised the model is by what it learns to write (nats a token). Lower is better.",
     "reward_model/loss": (
         "How badly the scores fit the choices it learns from. Guessing between two gives 0.69. Lower is better."
     ),
@@ -122,7 +131,7 @@ CAPTIONS_BY_CHECKS: Mapping[str, str] = {
 """Captions that differ where checks score the answers rather than a reward model."""
 
 FIGURE_TITLES: Mapping[str, str] = {
-    "sft/loss": "Surprise at the examples (loss)",
+    "sft/loss": "Surprise (loss)",
     "reward_model/loss": "Misfit to the choices (loss)",
     "reward_model/accuracy": "Choices it gets right",
     "reward_model/grade_error": "Distance from the grades",
@@ -159,4 +168,14 @@ NOT_TESTED: tuple[str, ...] = (
     "Luck in training: this is one run with one seed. The intervals say how much the numbers could change with other "
     "prompts or samples, not with another run.",
     "Anything the checks do not look at. An answer that passes every check can still be wrong elsewhere.",
+)
+
+NOT_TESTED_ON_TEXT: tuple[str, ...] = (
+    "Whether what it writes makes sense, is true or is good. The classifier looks at letters, not at meaning.",
+    "What was forgotten: whether the model still answers requests as it did before this training.",
+    "Text unlike the held-out part, which is the end of the same text.",
+    "Copying in other words, and copying of runs shorter than 8 words.",
+    "People's opinion: nobody compared the samples by eye.",
+    "Luck in training: this is one run with one seed. The intervals say how much the numbers could change with other "
+    "passages or samples, not with another run.",
 )
