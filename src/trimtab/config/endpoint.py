@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field, model_validator
+import re
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from trimtab.config.base import Strict
 
@@ -13,13 +15,11 @@ class EndpointSettings(Strict):
     model_config = ConfigDict(hide_input_in_errors=True)  # somebody will put the key itself where its name belongs
 
     base_url: str = Field(
-        pattern=r"^https?://[^\s@?#]+$",
         description="The server's address up to and with /v1, without a key in it: http://localhost:11434/v1.",
     )
     model: str = Field(min_length=1, description="The model's name, as the server calls it.")
     api_key_env: str | None = Field(
         "OPENAI_API_KEY",
-        pattern=r"^[A-Z_][A-Z0-9_]*$",
         description="The environment variable that holds the key; it may be unset. Null sends no key in any case.",
     )
     timeout: float = Field(120.0, gt=0, description="Longest time for one request, in seconds, whatever it waits for.")
@@ -32,6 +32,20 @@ class EndpointSettings(Strict):
     hard_answers: bool = Field(
         False, description="Take the letter that is written as the label where a server tells no log-probabilities."
     )
+
+    @field_validator("base_url")
+    @classmethod
+    def _has_no_secret(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s@?#]+", url):
+            raise ValueError("must begin with http:// or https:// and have no name, password or ? in it")
+        return url
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+            raise ValueError("must be the name of an environment variable in capitals, not the key itself")
+        return name
 
     @model_validator(mode="after")
     def _can_count_what_it_caps(self) -> EndpointSettings:
