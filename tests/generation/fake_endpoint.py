@@ -17,6 +17,8 @@ from typing import Any
 
 Behaviour = Callable[["Handler", dict[str, Any]], None]
 """What the server does with a request, given its body."""
+Script = Callable[[dict[str, Any], int], Behaviour]
+"""Chooses what to do with a body that has come so many times before."""
 
 
 class FakeServer(ThreadingHTTPServer):
@@ -25,7 +27,7 @@ class FakeServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, script: Callable[[dict[str, Any], int], Behaviour]) -> None:
+    def __init__(self, script: Script) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.script = script
         self.seen: Counter[str] = Counter()
@@ -34,6 +36,7 @@ class FakeServer(ThreadingHTTPServer):
         self.times: list[float] = []
         self.guard = threading.Lock()
         self.under_way = self.most_under_way = 0
+        self.sent = 0
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is no news."""
@@ -78,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(script: Callable[[dict[str, Any], int], Behaviour], certificate: Path | None = None) -> Iterator[FakeServer]:
+def serving(script: Script, certificate: Path | None = None) -> Iterator[FakeServer]:
     server = FakeServer(script)
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -163,10 +166,9 @@ def reset(handler: Handler, body: dict[str, Any]) -> None:
 def endless(handler: Handler, body: dict[str, Any]) -> None:
     handler.send_response(200)
     handler.end_headers()
-    handler.server.bodies[-1]["sent"] = 0
     for _ in range(1000):
         handler.wfile.write(b" " * 2**20)
-        handler.server.bodies[-1]["sent"] += 2**20
+        handler.server.sent += 2**20
 
 
 def cut_short(handler: Handler, body: dict[str, Any]) -> None:
