@@ -41,6 +41,14 @@ def test_what_was_added_is_there_for_the_next_process(tmp_path: Path) -> None:
         assert key("c") not in opened
 
 
+def test_a_call_is_on_the_disk_before_anybody_relies_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = CallLog(tmp_path / "log")
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda file: synced.append(os.fstat(file).st_size))
+    log.add(call("a"))
+    assert synced == [(tmp_path / "log").stat().st_size]
+
+
 def test_a_key_is_the_sha_256_of_the_canonical_request() -> None:
     r"""The hash is that of `printf %s '{"a":1,"b":"\u00e9"}' | sha256sum`."""
     expected = "6071e7aa781e8adc235db31b17e6d0ee414a17031b1744a38fbf2cd17effcbce"

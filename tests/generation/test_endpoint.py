@@ -22,6 +22,7 @@ QUARTER, HALF = math.log(0.25), math.log(0.5)
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trimtab.generation.chat_server.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("os.fsync", lambda file: None)  # test_call_log.py is about the disk
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 

@@ -33,6 +33,7 @@ Show = Callable[[Exception | None], str]
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trimtab.generation.chat_server.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("os.fsync", lambda file: None)  # test_call_log.py is about the disk
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MY_KEY", KEY)
