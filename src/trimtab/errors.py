@@ -29,3 +29,11 @@ class Interrupted(UserError):
 
 class LabellingError(UserError):
     """A labelling project that cannot be used as it is, or an answer that cannot be taken."""
+
+
+class EndpointError(UserError):
+    """A model server that gives no usable answer. Answers that were paid for are kept; running again goes on."""
+
+
+class SpendingCapError(EndpointError):
+    """The next call might pass the cap on spending. What was paid is kept; with a higher cap, running again goes on."""

@@ -97,11 +97,12 @@ class Grade:
 class Completion:
     """What a model wrote: text, its tokens with their log-probabilities in nats, and why it stopped.
 
-    `token_ids` ends with the end-of-turn token when `finish_reason` is "stop"; `text` never contains it.
+    `token_ids` ends with the end-of-turn token when `finish_reason` is "stop"; `text` never contains it. A model behind
+    a server gives text alone: `token_ids` and `logprobs` are then empty, and its filter may have cut the text short.
     """
 
     prompt: Prompt
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "content_filter"]

@@ -16,7 +16,11 @@ from trimtab.models.bundled import BUNDLED, cached_folder, is_cached
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 """What the demo recipe steers."""
-EXTRAS = {"parquet": "reads data in .parquet files", "datasets": "reads data named hf:owner/name:split"}
+EXTRAS = {
+    "parquet": "reads data in .parquet files",
+    "datasets": "reads data named hf:owner/name:split",
+    "endpoint": "asks models behind a server",
+}
 """Optional parts of trimtab that users install, and what each does."""
 GIB = 2**30
 LITTLE_MEMORY, TOO_LITTLE_MEMORY = 6 * GIB, 1.5 * GIB

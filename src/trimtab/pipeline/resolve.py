@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
 from trimtab.config import Runtime
+from trimtab.config.endpoint import EndpointSettings
 from trimtab.errors import UserError
+from trimtab.generation.endpoint import Endpoint
 from trimtab.models.hardware import choose_device, choose_dtype
 from trimtab.models.loading import load_policy
 from trimtab.models.policy import Policy
@@ -44,3 +47,8 @@ def load_writer(model: str, runtime: Runtime, *, allow_remote_code: bool) -> Pol
     return load_policy(
         model, weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code
     )
+
+
+def open_endpoint(settings: EndpointSettings, log: Path) -> Endpoint:
+    """The model that a recipe's endpoint block names. `log` is the file its calls are kept in and replayed from."""
+    return Endpoint(log=log, **settings.model_dump())
