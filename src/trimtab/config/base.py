@@ -58,7 +58,7 @@ class StageConfig(Strict):
     when_absent: ClassVar[str] = ""
     """What to say of data that is not there, beside that."""
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_seconds", "allow_remote_code"})
-    """Settings that cannot change what comes out."""
+    """Settings that cannot change what comes out; `block.setting` names one inside a block."""
 
     kind: str
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trimtab.config.base import POLICIES, OneOrSeveral, ReadingStage, Seed, Share
+from trimtab.config.endpoint import HOW_TO_ASK, EndpointSettings
 
 
 class LabelStage(ReadingStage):
@@ -31,10 +32,12 @@ class ReviseStage(ReadingStage):
 
     references = {**ReadingStage.references, "critic": POLICIES, "scorer": ("reward_model",)}
     files = ("data", "constitution", "examples", "helpful")
+    not_in_key = frozenset({"allow_remote_code"}) | HOW_TO_ASK
 
     kind: Literal["revise"] = "revise"
     model: str = Field(description="What answers: an earlier stage, a folder, a hub id or a bundled name.")
     critic: str | None = Field(None, description="What criticises and revises; null is the model itself.")
+    endpoint: EndpointSettings | None = Field(None, description="A critic behind a server, in place of critic.")
     constitution: str = Field(description="The principles, a YAML file.")
     examples: str | None = Field(None, description="Worked examples of critique and revision, a YAML file.")
     written_prompts: int = Field(
@@ -56,16 +59,26 @@ class ReviseStage(ReadingStage):
     temperature: float = Field(1.0, gt=0, description="How freely they are drawn.")
     seed: Seed = None
 
+    @model_validator(mode="after")
+    def _has_one_critic(self) -> ReviseStage:
+        if self.critic is not None and self.endpoint is not None:
+            raise ValueError("say who criticises once: critic, or endpoint")
+        return self
+
 
 class JudgeStage(ReadingStage):
     """AI feedback: write answers, have a model compare them by written instructions, with probabilities for labels."""
 
     references = {**ReadingStage.references, "judge": (*POLICIES, "reward_model")}
     files = ("data", "instructions", "constitution", "trusted")
+    not_in_key = frozenset({"allow_remote_code"}) | HOW_TO_ASK
 
     kind: Literal["judge"] = "judge"
     model: str = Field(description="What writes the answers: an earlier stage, a folder, a hub id or a bundled name.")
-    judge: str = Field(description="What compares them: a model that reads instructions, or a reward model's stage.")
+    judge: str | None = Field(
+        None, description="What compares them: a model that reads instructions, or a reward model's stage."
+    )
+    endpoint: EndpointSettings | None = Field(None, description="A judge behind a server, in place of judge.")
     instructions: str | None = Field(None, description="What the judge goes by, a text file; it is part of each label.")
     constitution: str | None = Field(None, description="Principles whose comparison questions are asked, a YAML file.")
     ask: Literal["all", "one"] = Field(
@@ -90,3 +103,9 @@ class JudgeStage(ReadingStage):
     max_new_tokens: int = Field(128, gt=0, description="Longest answer, in tokens.")
     temperature: float = Field(1.0, gt=0, description="How freely answers are drawn.")
     seed: Seed = None
+
+    @model_validator(mode="after")
+    def _has_one_judge(self) -> JudgeStage:
+        if (self.judge is None) == (self.endpoint is None):
+            raise ValueError("say who judges: judge, or endpoint")
+        return self

@@ -176,7 +176,7 @@ def _question(pair: Pair, instructions: Instructions, text: str, swapped: bool, 
         f"The request:\n{shown[0]}",
         f"Answer A:\n{shown[1]}",
         f"Answer B:\n{shown[2]}",
-        f"{text}\nReply with Answer A or Answer B.",
+        f"{text}\nReply with the letter of the better answer, A or B.",
     ]
     return Prompt((Message("user", "\n\n".join(part for part in parts if part)),))
 
@@ -200,7 +200,7 @@ def _thought(
         seed=seed,
         on_progress=lambda done, total: progress("thinking", done, total),
     )
-    decide = "So which is better? Reply with Answer A or Answer B."
+    decide = "So which is better? Reply with its letter, A or B."
     return [
         _with_turn(_with_turn(question, "assistant", group[0].text), "user", decide)
         for question, group in zip(asked, groups, strict=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Literal, Protocol
+from typing import Protocol
 
 from trimtab.feedback.constitution import Constitution, Principle, WorkedExample
 from trimtab.seeds import mix
@@ -35,7 +35,7 @@ class Text:
     """What a model wrote, and whether it ended it by itself."""
 
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: str
 
 
 @dataclass(frozen=True, slots=True)

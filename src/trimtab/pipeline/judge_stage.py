@@ -22,6 +22,7 @@ from trimtab.generation.local import LocalModel
 from trimtab.pipeline.artifacts import DATA
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.disk import replace_text
+from trimtab.pipeline.endpoints import keep_calls
 from trimtab.pipeline.judges import Judge, measure_judge, open_judge
 from trimtab.pipeline.reading import read_data
 from trimtab.pipeline.resolve import Inputs, load_writer, source
@@ -42,7 +43,8 @@ def run_judge(config: JudgeStage, inputs: Inputs, context: Context) -> dict[str,
     judge, version = open_judge(config, inputs, context)
     report = _measured(judge, config, context) if config.trusted else None
     judgements = judge(pairs)
-    name = Path(config.judge).name  # labels tell nothing of a machine's folders
+    keep_calls(context)
+    name = judge_name(config)
     rows = [_row(pair, found, name, version) for pair, found in zip(pairs, judgements, strict=True)]
     kept = [row for row in rows if row is not None]
     if not kept:
@@ -60,6 +62,11 @@ def run_judge(config: JudgeStage, inputs: Inputs, context: Context) -> dict[str,
     }
     (context.folder / "judge.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     return summary
+
+
+def judge_name(config: JudgeStage) -> str:
+    """What labels and messages call the judge: its last name alone, which tells nothing of a machine's folders."""
+    return config.endpoint.model if config.endpoint is not None else Path(config.judge or "").name
 
 
 def _pairs(config: JudgeStage, inputs: Inputs, context: Context) -> list[Pair]:
@@ -101,7 +108,7 @@ def _measured(judge: Judge, config: JudgeStage, context: Context) -> JudgeReport
     report = measure_judge(judge, trusted)
     if report.accuracy is not None and not report.beats_chance:
         context.warn(
-            f"the judge {config.judge} does not beat guessing on {config.trusted}: accuracy "
+            f"the judge {judge_name(config)} does not beat guessing on {config.trusted}: accuracy "
             f"{estimate_text(report.accuracy, 'share')}, n = {report.accuracy.n}. What it says here is mostly noise; "
             "take a better judge: a reward model trained on some labels, or a larger model"
         )

@@ -27,6 +27,7 @@ from trimtab.models.loading import load_reward_model
 from trimtab.models.registry import load_tokenizer
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.context import Context
+from trimtab.pipeline.endpoints import stage_endpoint
 from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
 from trimtab.types import Comparison
 
@@ -41,6 +42,11 @@ def open_judge(config: JudgeStage, inputs: Inputs, context: Context) -> tuple[Ju
 
     Raises `RecipeError` for instructions to a reward model, which reads none.
     """
+    manner = Manner(**{name: getattr(config, name) for name in Manner.__dataclass_fields__ if name != "fence"})
+    if config.judge is None:
+        instructions = read_instructions(config.instructions, config.constitution)
+        reader = stage_endpoint(config.endpoint, context)
+        return by_instructions(reader, instructions, manner, context.seed, context.progress), instructions.version
     name, folder = config.judge, source(inputs, config.judge)
     if name in inputs and inputs[name].kind == "reward_model":
         if config.instructions or config.constitution:
@@ -49,9 +55,9 @@ def open_judge(config: JudgeStage, inputs: Inputs, context: Context) -> tuple[Ju
         return by_scores(*model, undecided=config.undecided, progress=context.progress), inputs[name].key[:12]
     instructions = read_instructions(config.instructions, config.constitution)
     policy = load_writer(folder, context.runtime, allow_remote_code=config.allow_remote_code)
-    manner = Manner(**{name: getattr(config, name) for name in Manner.__dataclass_fields__ if name != "fence"})
-    reader = LocalModel(policy, name=name)
-    return by_instructions(reader, instructions, manner, context.seed, context.progress), instructions.version
+    return by_instructions(
+        LocalModel(policy, name=name), instructions, manner, context.seed, context.progress
+    ), instructions.version
 
 
 def read_instructions(text: str | None, constitution: str | None) -> Instructions:

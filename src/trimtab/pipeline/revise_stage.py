@@ -19,7 +19,7 @@ from trimtab.evaluation.statistics import mean
 from trimtab.feedback.chains import JudgedChain, chain_row, demonstration_rows, from_state, messages, to_state
 from trimtab.feedback.constitution import Constitution, WorkedExample, read_constitution, read_examples
 from trimtab.feedback.red_team import write_red_team
-from trimtab.feedback.revision import Chain, revise, write_drafts
+from trimtab.feedback.revision import Chain, Writer, revise, write_drafts
 from trimtab.feedback.revision_filter import KEPT, verdict
 from trimtab.feedback.scorers import score_texts
 from trimtab.generation.local import LocalModel
@@ -28,6 +28,7 @@ from trimtab.models.registry import load_tokenizer
 from trimtab.pipeline.artifacts import CHAINS, DATA
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.disk import replace_text
+from trimtab.pipeline.endpoints import keep_calls, stage_endpoint
 from trimtab.pipeline.reading import read_data
 from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
 from trimtab.seeds import mix
@@ -46,6 +47,7 @@ def run_revise(config: ReviseStage, inputs: Inputs, context: Context) -> dict[st
     prompts = _drawn(config, inputs, context)
     prompts += _red_team(config, context, prompts, writing)
     chains, helpful = _written(config, context, prompts, constitution, examples, writing)
+    keep_calls(context)
     judged = _judged(config, inputs, context, chains, examples)
     _write_lines(context.folder / CHAINS, [chain_row(one, n) for n, one in enumerate(judged, start=1)])
     revisions = [row for n, one in enumerate(judged, start=1) for row in demonstration_rows(one, n)]
@@ -111,7 +113,7 @@ def _written(
     helpful = writing.rows("helpful", lambda: _helpful(config, writing.load(model), context))
 
     def one_round(before: Sequence[Chain]) -> list[Chain]:
-        critic = writing.load(config.critic or model)
+        critic = writing.critic()
         return revise(critic, before, constitution, examples, seed=mix(context.seed, 2), **settings)
 
     for _ in range(config.rounds):
@@ -136,6 +138,12 @@ class _Writing:
             policy = load_writer(folder, self.context.runtime, allow_remote_code=remote)
             self._loaded = name, LocalModel(policy, name=name)
         return self._loaded[1]
+
+    def critic(self) -> Writer:
+        """What criticises and revises."""
+        if self.config.endpoint is not None:
+            return stage_endpoint(self.config.endpoint, self.context)
+        return self.load(self.config.critic or self.config.model)
 
     def chains(self, prompts: Sequence[Prompt], make: Callable[[], list[Chain]]) -> list[Chain]:
         """The chains of the next step, made unless they were kept."""
