@@ -25,7 +25,7 @@ def chains_of(tmp_path: Path, author: Author, *, rounds: int, seed: int = 0) -> 
     examples = read_examples(write_examples(tmp_path))
     chains = write_drafts(author, PROMPTS, seed=seed, **SETTINGS)
     for _ in range(rounds):
-        chains = revise(author, chains, constitution, examples, seed=seed, **SETTINGS)
+        chains = revise(author, chains, constitution, examples, num_examples=1, seed=seed, **SETTINGS)
     return chains
 
 

@@ -45,6 +45,7 @@ class ReviseStage(ReadingStage):
         ge=0,
         description="Prompts that the model writes itself, from those of the data as examples, and answers too.",
     )
+    num_examples: int = Field(2, ge=0, description="Worked examples shown with each request, drawn from the file.")
     rounds: int = Field(2, gt=0, description="Critiques and revisions of each answer, each by a principle drawn anew.")
     scorer: str | None = Field(
         None, description="A reward model by which a revision must beat its draft to be kept; null keeps it unscored."

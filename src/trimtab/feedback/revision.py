@@ -79,6 +79,7 @@ def revise(
     constitution: Constitution,
     examples: Sequence[WorkedExample],
     *,
+    num_examples: int,
     max_new_tokens: int,
     temperature: float,
     seed: int,
@@ -86,13 +87,16 @@ def revise(
 ) -> list[Chain]:
     """One more round on every chain: a principle drawn for each, a critique by it, a revision by the critique.
 
-    Which principle a chain gets is fixed by the seed, the number of the round and the chain's place.
+    Which principle a chain gets, and which examples it is shown, is fixed by the seed, the round and its place.
     """
     number = len(chains[0].rounds) if chains else 0
-    drawn = [_draw(constitution, seed, number, place) for place in range(len(chains))]
+    draws = [Random(mix(seed, number, place)) for place in range(len(chains))]
+    drawn = [draw.choice(constitution.principles) for draw in draws]
     asked = [
-        critique_question(chain.prompt, chain.answer.text, principle, examples)
-        for chain, principle in zip(chains, drawn, strict=True)
+        critique_question(
+            chain.prompt, chain.answer.text, principle, draw.sample(examples, min(num_examples, len(examples)))
+        )
+        for chain, principle, draw in zip(chains, drawn, draws, strict=True)
     ]
     name = f"critiques, round {number + 1}"
     critiques = _write(critic, asked, name, max_new_tokens, temperature, mix(seed, 2 * number + 1), progress)
@@ -139,10 +143,6 @@ def _asked(prompt: Prompt) -> str:
     if len(turns) == 1:
         return turns[0].content
     return "\n".join(f"{'Person' if turn.role == 'user' else 'Assistant'}: {turn.content}" for turn in turns)
-
-
-def _draw(constitution: Constitution, seed: int, number: int, place: int) -> Principle:
-    return Random(mix(mix(seed, number), place)).choice(constitution.principles)
 
 
 def _write(

@@ -114,7 +114,15 @@ def _written(
 
     def one_round(before: Sequence[Chain]) -> list[Chain]:
         critic = writing.critic()
-        return revise(critic, before, constitution, examples, seed=mix(context.seed, 2), **settings)
+        return revise(
+            critic,
+            before,
+            constitution,
+            examples,
+            num_examples=config.num_examples,
+            seed=mix(context.seed, 2),
+            **settings,
+        )
 
     for _ in range(config.rounds):
         chains = writing.chains(prompts, partial(one_round, chains))
