@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import time
 from pathlib import Path
@@ -305,6 +306,7 @@ def test_a_failure_keeps_what_else_was_under_way_and_ends_the_waiting_of_others(
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(file: int, data: bytes, place: int) -> None:
+        os.pwrite(file, data[:50], place)
         raise OSError(28, "No space left on device")
 
     with serving(always(well)) as server:
