@@ -119,9 +119,13 @@ import sys
 from pathlib import Path
 from tests.generation.test_call_log import call
 from trimtab.generation.call_log import CallLog
-log = CallLog(Path(sys.argv[1]))
+path, name = Path(sys.argv[1]), sys.argv[2]
+log = CallLog(path)
+(path.parent / f"ready {name}").touch()
+while len(list(path.parent.glob("ready *"))) < 3:  # all begin together
+    pass
 for i in range(60):
-    log.add(call(f"{sys.argv[2]} {i}", sys.argv[2] * 20_000))
+    log.add(call(f"{name} {i}", name * 20_000))
 """
 CLIENT = """
 import sys

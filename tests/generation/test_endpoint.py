@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import time
 from pathlib import Path
@@ -99,6 +100,7 @@ def test_the_log_has_request_reply_usage_cost_and_time(tmp_path: Path) -> None:
         model.write([question("q")], max_new_tokens=7)
     (line,) = lines(tmp_path / "log")
     assert line["request"]["base_url"] == server.url
+    assert line["request"]["sample"] == {"seed": 0, "member": 0}
     assert line["request"]["messages"][1]["content"] == "q"
     assert line["reply"] == {"text": "echo: q", "finish_reason": "stop", "top_logprobs": None}
     assert line["usage"] == {"prompt_tokens": 1000, "completion_tokens": 10}
@@ -262,14 +264,20 @@ def test_what_was_under_way_is_kept_when_the_caller_fails(tmp_path: Path) -> Non
         raise KeyboardInterrupt
 
     def rather_slow(handler: Handler, body: dict[str, Any]) -> None:
-        time.sleep(0.0 if asked(body) == "q0" else 0.3)
-        well(handler, body)
+        if asked(body) == "q1":
+            handler.give(b"{}", 429, {"Retry-After": "20"})
+        else:
+            time.sleep(0.1 if asked(body) == "q0" else 0.4)
+            well(handler, body)
 
+    begun = time.monotonic()
     with serving(always(rather_slow)) as server:
         model = Endpoint(server.url, "m", log=tmp_path / "log", concurrency=3)
         with pytest.raises(KeyboardInterrupt):
             model.write(questions(10), max_new_tokens=5, on_progress=fail)
-    assert len(lines(tmp_path / "log")) == len(server.bodies) == 3
+    assert time.monotonic() - begun < 10  # nobody waits for q1 to be tried again
+    assert {line["reply"]["text"] for line in lines(tmp_path / "log")} == {"echo: q0", "echo: q2"}
+    assert len(server.bodies) == 3
 
 
 def test_a_failure_keeps_what_else_was_under_way_and_ends_the_waiting_of_others(tmp_path: Path) -> None:
@@ -298,6 +306,7 @@ def test_a_failure_keeps_what_else_was_under_way_and_ends_the_waiting_of_others(
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(file: int, data: bytes, place: int) -> None:
+        os.pwrite(file, data[:50], place)
         raise OSError(28, "No space left on device")
 
     with serving(always(well)) as server:
