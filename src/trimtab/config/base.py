@@ -54,7 +54,9 @@ class StageConfig(Strict):
     stage_only: ClassVar[frozenset[str]] = frozenset()
     """References that must be a stage; the others may be a model's folder, hub id or bundled name."""
     files: ClassVar[tuple[str, ...]] = ()
-    """Settings that hold the path of data, relative to the recipe."""
+    """Settings that hold the path of a file or folder, relative to the recipe."""
+    not_paths: ClassVar[frozenset[str]] = frozenset()
+    """Values of those settings that are names and no paths."""
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_seconds", "allow_remote_code"})
     """Settings that cannot change what comes out."""
 
@@ -75,7 +77,7 @@ class ReadingStage(StageConfig):
     """A stage in which a model works through data."""
 
     references = {"model": POLICIES}
-    files = ("data",)
+    files: ClassVar[tuple[str, ...]] = ("data",)
 
     model: str = Field(description="The model: an earlier stage, a folder, a hub id or a bundled name.")
     data: OneOrSeveral = Field(

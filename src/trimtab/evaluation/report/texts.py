@@ -13,6 +13,7 @@ TITLES: Mapping[str, str] = {
 }
 
 AFTER: Mapping[str, str] = {
+    "templated": "as it came, asked with the chat template",
     "sft": "after learning from examples",
     "dpo": "after learning from comparisons",
     "ppo": "after practising against the judge",
