@@ -1,8 +1,8 @@
 """Assemble the instruction set from the hand-written pools.
 
 `python examples/instructions/build.py` writes the files, with `--check` it compares them with what it would write.
-A pool maps kinds of tasks to items. An item is `q` and `a`, or `turns` (user first, in turn), perhaps with `system`; a
-held-out item has `truth`, the checks of a good answer, and no last answer.
+A pool maps kinds of tasks to items. An item is `q` and `a`, or `turns` (user first, in turn), perhaps with `system`. A
+held-out item also has `truth`, the checks of a good answer; its `a` is an answer that passes them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,14 @@ Row = dict[str, Any]
 
 def train_rows() -> Iterator[Row]:
     """Demonstrations: whole conversations that end with the assistant's answer."""
-    for row in _rows(*sorted(path.name for path in (HERE / "pools").glob("*.yaml") if path.name != HELD_OUT)):
-        yield row
+    yield from _rows(*sorted(path.name for path in (HERE / "pools").glob("*.yaml") if path.name != HELD_OUT))
 
 
 def heldout_rows() -> Iterator[Row]:
-    """Prompts to measure on, with the checks of a good answer where a program can tell."""
+    """Prompts to measure on, with the checks of a good answer and an answer that passes them."""
     for row in _rows(HELD_OUT):
-        yield {("prompt" if name == "messages" else name): value for name, value in row.items()} | {
-            "id": f"heldout-{row['id']}"
-        }
+        *prompt, answer = row.pop("messages")
+        yield row | {"id": f"heldout-{row['id']}", "prompt": prompt, "reference": answer["content"]}
 
 
 def _rows(*pools: str) -> Iterator[Row]:
@@ -48,7 +46,7 @@ def _rows(*pools: str) -> Iterator[Row]:
 
 
 def _messages(item: Row) -> list[Row]:
-    turns = item.get("turns") or [item["q"], *([item["a"]] if "a" in item else [])]
+    turns = [*item.get("turns", []), *(item[name] for name in ("q", "a") if name in item)]
     told = [{"role": "system", "content": item["system"]}] if "system" in item else []
     return told + [{"role": ("user", "assistant")[n % 2], "content": turn} for n, turn in enumerate(turns)]
 

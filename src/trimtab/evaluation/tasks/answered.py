@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from trimtab.types import Completion, Prompt
+from trimtab.types import Completion
 
 # What opens somebody's turn or a next exercise, and markup of turns written out as text.
 _ASKER = r"user|human|question|q|instruction|input|student|exercise"
@@ -21,7 +21,11 @@ _TURN = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"\w+")
-_ASKS_FOR_QUESTIONS = re.compile(r"\b(questions?|ask|translat\w*|rewrite|turn|correct|fix|title|joke|quiz)\b", re.I)
+_QUESTION = re.compile(
+    r"\A(what|which|who|whose|why|how|when|where|is|are|was|did|do|does|can|could|should|in which)\b(?s:.*)\?\W*\Z",
+    re.I,
+)
+_ASKS_FOR_QUESTIONS = re.compile(r"\b(questions?|ask|quiz)\b", re.I)
 _LONG = 8
 """Words in a row that nobody repeats by chance."""
 _LOOPS = 3
@@ -39,7 +43,7 @@ def continuation(completion: Completion) -> str | None:
         return "repeats itself"
     if _opens_with(text, request):
         return "repeats the request"
-    if _asks_on(text, completion.prompt):
+    if _asks_on(text, request):
         return "asks further questions"
     return None if completion.finish_reason == "stop" else "does not stop by itself"
 
@@ -56,12 +60,11 @@ def _opens_with(text: str, request: str) -> bool:
     return len(asked) > 2 and _words(text)[: len(asked)] == asked
 
 
-def _asks_on(text: str, prompt: Prompt) -> bool:
+def _asks_on(text: str, request: str) -> bool:
     """Whether it answers a question with nothing but questions, where nobody asked for any."""
-    asked = "\n".join(message.content for message in prompt.messages)
-    sentences = [one for one in re.split(r"(?<=[.!?])\s+|\n+", text) if _WORD.search(one)]
-    questions = [one for one in sentences if one.rstrip("\"'”").endswith("?")]
-    return bool(questions) and len(questions) == len(sentences) and not _ASKS_FOR_QUESTIONS.search(asked)
+    if not _QUESTION.match(request) or _ASKS_FOR_QUESTIONS.search(request):
+        return False
+    return all(one.rstrip("\"'”").endswith("?") for one in re.split(r"(?<=[.!?])\s+|\n+", text) if _WORD.search(one))
 
 
 def _words(text: str) -> list[str]:
