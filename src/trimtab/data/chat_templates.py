@@ -70,7 +70,7 @@ def give_template(tokenizer: PreTrainedTokenizerBase, wanted: str) -> None:
     elif wanted in TEMPLATES:
         template = TEMPLATES[wanted]
         tokenizer.chat_template = ("{{ bos_token }}" if adds_bos(tokenizer) else "") + template.text
-        _make_special(tokenizer, template.turn_tokens)
+        tokenizer.add_tokens([*template.turn_tokens], special_tokens=True)  # those in the vocabulary keep their ids
     else:
         tokenizer.chat_template = wanted if "{" in wanted else _read(Path(wanted))
 
@@ -85,13 +85,6 @@ def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the tokenizer puts bos before every text by itself."""
     ids = tokenizer("").input_ids
     return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
-
-
-def _make_special(tokenizer: PreTrainedTokenizerBase, tokens: tuple[str, ...]) -> None:
-    """Let these be control tokens: those in the vocabulary keep their ids, the others get new ones."""
-    from tokenizers import AddedToken
-
-    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens], special_tokens=True)
 
 
 def _read(path: Path) -> str:
