@@ -51,6 +51,8 @@ def test_the_recipe_takes_another_model_and_other_data(trimtab: CommandLine, tmp
     assert shown["prompt"] == [{"role": "user", "content": "What is the capital of France?"}]
     answers = [json.loads(line) for line in (folders["evaluation"] / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == 3 * 4
+    plain, as_chat = ([a["greedy"]["text"] for a in answers if a["model"] == name] for name in found["models"][:2])
+    assert plain != as_chat  # the same weights, asked another way
     page = (folders["report"] / "report.html").read_text()
     assert "What is the capital of France?" in page
     assert "as it came, asked with the chat template" in page
