@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,11 @@ from trimtab.evaluation.outputs import TEMPLATED, ModelOutputs
 from trimtab.evaluation.summary import evaluate
 from trimtab.evaluation.tasks.answered import continuation
 from trimtab.evaluation.verdicts import Bars
+from trimtab.types import Message, Prompt
 
+LABELS = [
+    json.loads(line) for line in (Path(__file__).parent / "answered_labels.jsonl").read_text("utf-8").splitlines()
+]
 LISBON = "What is the capital of Portugal?"
 
 
@@ -46,6 +52,11 @@ def test_answers(asked: str, text: str) -> None:
         (LISBON, "It is a city. It is a city. It is a city.", "repeats itself"),
         (LISBON, "the next line\nThe next line\nthe next  line!", "repeats itself"),
         (LISBON, "What is the capital of Portugal?\nLisbon", "repeats the request"),
+        (
+            'Who is it? "Ann was seen in the old town at noon."',
+            "Ann was seen in the old town at noon.",
+            "repeats the request",
+        ),
         (LISBON, "What is the capital of Spain?", "asks further questions"),
         (LISBON, "Which is the largest city?\nIs it on the coast?", "asks further questions"),
     ],
@@ -56,6 +67,34 @@ def test_continuations(asked: str, text: str, why: str) -> None:
 
 def test_what_is_cut_off_is_no_answer() -> None:
     assert continuation(completion("Lisbon", finish_reason="length", asked=prompt(LISBON))) == "does not stop by itself"
+
+
+def agreement(sample: str) -> tuple[int, int]:
+    """On how many completions of a sample the rule agrees with a reader who did not see its verdicts."""
+    rows = [row for row in LABELS if row["sample"] == sample]
+    found = [
+        continuation(
+            completion(
+                row["text"],
+                finish_reason=row["finish_reason"],
+                asked=Prompt(tuple(Message(**one) for one in row["prompt"])),
+            )
+        )
+        is None
+        for row in rows
+    ]
+    return sum(one == row["answered"] for one, row in zip(found, rows, strict=True)), len(rows)
+
+
+def test_the_rule_agrees_with_a_reader() -> None:
+    """The clause on copies was added after the first sample was read; the second was read after it. Both are greedy."""
+    assert agreement("first") == (59, 60)
+    assert agreement("second") == (39, 40)
+
+
+def test_the_rule_does_not_see_nonsense() -> None:
+    """Drawn at temperature 1.4 the tuned model babbles and stops, which a reader takes for no answer."""
+    assert agreement("hot") == (15, 24)
 
 
 def both_ways(bars: Bars | None = None) -> dict[str, Any]:

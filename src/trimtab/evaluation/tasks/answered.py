@@ -41,7 +41,7 @@ def continuation(completion: Completion) -> str | None:
         return "writes further turns"
     if _loops(text):
         return "repeats itself"
-    if _opens_with(text, request):
+    if _opens_with(text, request) or _is_copied(text, request):
         return "repeats the request"
     if _asks_on(text, request):
         return "asks further questions"
@@ -58,6 +58,11 @@ def _opens_with(text: str, request: str) -> bool:
     """Whether it begins as the request does, for its whole length or `_LONG` words of it."""
     asked = _words(request)[:_LONG]
     return len(asked) > 2 and _words(text)[: len(asked)] == asked
+
+
+def _is_copied(text: str, request: str) -> bool:
+    """Whether it is, word by word, a longer part of the request: the text that something was to be done with."""
+    return len(text.split()) >= _LONG and " ".join(text.split()) in " ".join(request.split())
 
 
 def _asks_on(text: str, request: str) -> bool:
