@@ -70,7 +70,7 @@ def test_what_is_cut_off_is_no_answer() -> None:
 
 
 def agreement(sample: str) -> tuple[int, int]:
-    """On how many completions of a sample the rule agrees with a reader who did not see its verdicts."""
+    """On how many completions of a sample the rule agrees with labels given by hand."""
     rows = [row for row in LABELS if row["sample"] == sample]
     found = [
         continuation(
