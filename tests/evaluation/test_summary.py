@@ -114,7 +114,7 @@ def test_a_check_counts_the_prompts_that_have_it() -> None:
 def test_greedy_answers_alone_are_enough() -> None:
     only = ModelOutputs("m", [completion("yes")])
     found = evaluate([only], [prompt("a")], seed=1)
-    assert [row["metric"] for row in found["metrics"]] == ["stopped", "length"]
+    assert [row["metric"] for row in found["metrics"]] == ["answered", "stopped", "length"]
     assert found["win_rate"] is None
     assert found["reward_model"] is None
     assert found["differences"] == found["verdicts"] == []

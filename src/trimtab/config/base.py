@@ -54,9 +54,11 @@ class StageConfig(Strict):
     stage_only: ClassVar[frozenset[str]] = frozenset()
     """References that must be a stage; the others may be a model's folder, hub id or bundled name."""
     files: ClassVar[tuple[str, ...]] = ()
-    """Settings that hold the path of data, relative to the recipe."""
+    """Settings that hold the path of a file or folder, relative to the recipe."""
     when_absent: ClassVar[str] = ""
     """What to say of data that is not there, beside that."""
+    not_paths: ClassVar[frozenset[str]] = frozenset()
+    """Values of those settings that are names and no paths."""
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_seconds", "allow_remote_code"})
     """Settings that cannot change what comes out; `block.setting` names one inside a block."""
 

@@ -44,6 +44,11 @@ class EvaluationStage(StageConfig):
     models: list[str] = Field(min_length=1, description="The models to compare with it, in the order of training.")
     reward_model: str | None = Field(None, description="What scores responses: a stage or a folder; null for none.")
     prompts: str = Field(description="Held-out prompts, with a truth to check answers against where there is one.")
+    base_both_ways: bool = Field(
+        False,
+        description="Ask a base without a chat template a second time, with the template of the first of the models.",
+    )
+    show: list[str] = Field([], description="Questions that are always asked and shown in the report, but not counted.")
     comparisons: str | None = Field(None, description="Held-out comparisons to test the reward model on.")
     attributes: str | None = Field(
         None, description="What annotators said of themselves, a CSV table: how the reward model does by group of them."

@@ -58,8 +58,15 @@ class SFTStage(TrainingStage):
     """Supervised fine-tuning: learn to write what demonstrations show."""
 
     references = {**TrainingStage.references, "data": DEMONSTRATIONS}
+    files = (*TrainingStage.files, "chat_template")
+    not_paths = frozenset({"auto", "plain", "gemma", "chatml"})
 
     kind: Literal["sft"] = "sft"
+    chat_template: str = Field(
+        "auto",
+        description="How turns are written: plain, gemma, chatml, or a Jinja file. auto keeps the model's own; a model "
+        "without one gets gemma or chatml where its vocabulary has their tokens, else plain.",
+    )
     learning_rate: float = Field(2e-4, gt=0, description="Size of the optimiser's steps at their largest.")
     num_epochs: int = Field(3, gt=0, description="How often the demonstrations are read.")
     batch_size: int = Field(16, gt=0, description="Demonstrations a step.")

@@ -3,11 +3,11 @@
     schema         1
     models         names in order: base, sft, policy
     groups         group -> number of prompts; "all" is every prompt
-    kinds          name -> kind of the stage that made the model, empty for one from outside
+    kinds          name -> kind of the stage that made the model, empty for one from outside, "templated" for the base
+                   asked a second time
     samples_per_prompt, seed, bars (or null)
     metrics        [{metric, title, unit, group, sampled, by_model: {name: estimate or null}}]
-    differences    [{metric, title, unit, group, sampled, before, after, estimate, mcnemar?}], consecutive models, and
-                   the last against the first
+    differences    [{metric, title, unit, group, sampled, before, after, estimate, mcnemar?}], of `compared` models
     judge          {name, trained} or null: the reward model that scores, and the model that was trained to please it,
                    empty if none was
     trained_on_checks   models whose training was scored by checks like those of the held-out prompts
@@ -16,7 +16,7 @@
                    {name: estimate}, by_group: {attribute: {value: estimate}}, agreement, ceiling} or null; levels:
                    unanimous, majority, split, one vote
     examples       {rule, worse, items: [{id, kind, chosen, prompt, answers: [{model, text, checks, explanation, score,
-                   stopped}]}]}
+                   stopped, continues}]}]}; continues says why it is no answer, empty if it is one
     verdicts       [{claim, bar, outcome: met | not met | open, finding}]
 
 An estimate is {value, low, high, n, method}; a bound is null when it is unknown. Units: share (0 to 1), score, tokens.
@@ -32,7 +32,7 @@ from typing import Any
 from trimtab.errors import DataError
 from trimtab.evaluation.examples import pick_examples
 from trimtab.evaluation.measures import Measure, difference, estimate, measures_of
-from trimtab.evaluation.outputs import HeldOut, Judged, ModelOutputs, group_prompts, run_checks
+from trimtab.evaluation.outputs import TEMPLATED, HeldOut, Judged, ModelOutputs, group_prompts, run_checks
 from trimtab.evaluation.representation import Attributes
 from trimtab.evaluation.tasks.reward_accuracy import RewardAccuracy, reward_accuracy
 from trimtab.evaluation.tasks.vote_accuracy import accuracy_by_annotator, accuracy_by_group
@@ -112,7 +112,7 @@ def evaluate(
 
 def _metrics_and_differences(judged: Sequence[Judged], held_out: HeldOut) -> dict[str, list[Row]]:
     measured = {model.outputs.name: {one.name: one for one in measures_of(model)} for model in judged}
-    names = list(measured)
+    names, models = list(measured), [one.outputs for one in judged]
     metrics: list[Row] = []
     differences: list[Row] = []
     for group, prompts in held_out.groups.items():
@@ -123,7 +123,7 @@ def _metrics_and_differences(judged: Sequence[Judged], held_out: HeldOut) -> dic
                 continue
             head = _head(measure, group)
             metrics.append(head | {"by_model": {name: one.to_json() if one else None for name, one in found.items()}})
-            for before, after in _compared(names):
+            for before, after in compared(models):
                 old, new = by_model[before], by_model[after]
                 change = difference(old, new, prompts) if old and new else None
                 if change is not None:
@@ -131,9 +131,16 @@ def _metrics_and_differences(judged: Sequence[Judged], held_out: HeldOut) -> dic
     return {"metrics": metrics, "differences": differences}
 
 
-def _compared(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Each model with the one before, and the last with the first."""
-    return [*itertools.pairwise(names), *([(names[0], names[-1])] if len(names) > 2 else [])]
+def compared(models: Sequence[ModelOutputs]) -> list[tuple[str, str]]:
+    """The pairs of models whose difference is taken: each with the one before, the last with the first, and what comes
+    after a base that was asked both ways with both."""
+    names = [model.name for model in models]
+    pairs = list(itertools.pairwise(names))
+    if len(models) > 2 and models[1].kind == TEMPLATED:
+        pairs.insert(1, (names[0], names[2]))
+    if len(models) > 2:
+        pairs.append((names[0], names[-1]))
+    return list(dict.fromkeys(pairs))
 
 
 def _head(measure: Measure, group: str) -> Row:

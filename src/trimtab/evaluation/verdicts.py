@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trimtab.evaluation.format import Unit, change_estimate_text, estimate_text
+from trimtab.evaluation.outputs import TEMPLATED
 from trimtab.evaluation.statistics import Estimate
 
 Outcome = Literal["met", "not met", "open"]
@@ -60,15 +61,24 @@ class Verdict:
 def verdicts_on(evaluation: Mapping[str, Any], bars: Bars | None, promises: Sequence[Promise] = ()) -> list[Verdict]:
     """The verdicts an evaluation's numbers allow, on models whose making is known.
 
-    Fine-tuning is judged by the first model against the first that fine-tuning made; every model made by one of
-    `METHODS` against the model before it. Without bars there is nothing to hold pass shares to.
+    The first model that fine-tuning made is judged against the base, both ways where the base was asked both ways;
+    every model made by one of `METHODS` against the model before it. Without bars there is nothing to hold pass shares
+    to.
     """
     names, kinds = evaluation["models"], evaluation["kinds"]
     found: list[Verdict | None] = []
     tuned = next((name for name in names[1:] if kinds[name] == "sft"), None)
+    bases = [names[0], *(name for name in names[1:] if kinds[name] == TEMPLATED)]
+    if tuned is not None and len(bases) > 1:
+        for base in bases:
+            change = _change(evaluation, "answered", "all", base, tuned)
+            claim = f"Learning from demonstrations makes the model answer rather than continue ({base} to {tuned})."
+            found.append(_rises(change, claim, "share") if change is not None else None)
     if bars is not None and tuned is not None:
         shares = _by_model(evaluation, "pass", bars.group)
-        found.append(_raises(shares, names[0], tuned, bars) if shares else None)
+        if shares:
+            better = max(bases, key=lambda name: shares[name].value)
+            found.append(_raises(shares, better, tuned, bars))
     if evaluation.get("reward_model"):
         found.append(_above_chance(Estimate.from_json(evaluation["reward_model"]["accuracy"])))
     for old, new in itertools.pairwise(names):

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from trimtab.config import EvaluationStage, TextEvaluationStage
 from trimtab.config.recipe import BASE
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import Interrupted, RecipeError
-from trimtab.evaluation.outputs import ModelOutputs
+from trimtab.evaluation.outputs import TEMPLATED, ModelOutputs
 from trimtab.evaluation.report.records import is_scored_by_checks
 from trimtab.evaluation.representation import read_attributes
 from trimtab.evaluation.summary import Judge, ScoredComparisons, evaluate
@@ -31,7 +32,10 @@ from trimtab.pipeline.data_checks import held_out_data
 from trimtab.pipeline.disk import replace_text
 from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
 from trimtab.training.encoding import check_prompts
-from trimtab.types import Comparison, Completion, Prompt
+from trimtab.types import Comparison, Completion, Message, Prompt
+
+BASE_AS_CHAT = "base as chat"
+"""What the base is called when it is asked a second time, with a chat template."""
 
 Groups = list[list[Completion]]
 
@@ -40,10 +44,19 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
     """Measure a base model and the models made from it. Writes `evaluation.json` and every answer that was given."""
     prompts, comparisons = held_out_data(config, context.learnt_from)
     outputs = []
-    for place, (name, model) in enumerate(named_models(config).items()):
-        greedy, sampled = _answers(place, name, source(inputs, model), prompts, config, context)
-        kind = inputs[model].kind if model in inputs else ""
-        outputs.append(ModelOutputs(name, [group[0] for group in greedy], sampled=sampled, kind=kind))
+    shown = [Prompt((Message("user", text),)) for text in config.show]
+    for place, asked in enumerate(_models(config, inputs)):
+        greedy, sampled = _answers(place, asked, [*prompts, *shown], config, context)
+        answers = [group[0] for group in greedy]
+        outputs.append(
+            ModelOutputs(
+                asked.name,
+                answers[: len(prompts)],
+                kind=asked.kind,
+                sampled=sampled[: len(prompts)],
+                shown=answers[len(prompts) :],
+            )
+        )
     scored, judge = None, Judge()
     if config.reward_model is not None:
         folder = Path(source(inputs, config.reward_model))
@@ -85,6 +98,31 @@ def named_models(config: EvaluationStage | TextEvaluationStage) -> dict[str, str
     return models
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A model to ask: its name in the results, which tells nothing of a machine's folders, and where it is.
+
+    `kind` is as in `ModelOutputs`; `chat_template` takes the place of the model's own.
+    """
+
+    name: str
+    model: str
+    kind: str
+    chat_template: str | None = None
+
+
+def _models(config: EvaluationStage, inputs: Inputs) -> list[_Asked]:
+    asked = [
+        _Asked(name, source(inputs, one), inputs[one].kind if one in inputs else "")
+        for name, one in named_models(config).items()
+    ]
+    if config.base_both_ways and not load_tokenizer(asked[0].model).chat_template:
+        template = load_tokenizer(asked[1].model).chat_template
+        if template:
+            asked.insert(1, _Asked(BASE_AS_CHAT, asked[0].model, TEMPLATED, template))
+    return asked
+
+
 def _shown(model: str, inputs: Inputs) -> str:
     return model if model in inputs else Path(model).name
 
@@ -107,7 +145,7 @@ def _trained_on_checks(config: EvaluationStage, inputs: Inputs) -> list[str]:
 
 
 def _answers(
-    place: int, name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
+    place: int, asked: _Asked, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
 ) -> tuple[Groups, Groups]:
     """A model's greedy and sampled answers, kept so that an interrupted stage does not ask the same model again."""
     kept = context.state / f"answers-{place}.json"
@@ -119,18 +157,21 @@ def _answers(
     except (OSError, ValueError):
         pass
     if context.stop_requested():
-        raise Interrupted(f"stopped before {name} answered; the answers of the models before it are saved")
-    greedy, sampled = _ask(name, model, prompts, config, context)
+        raise Interrupted(f"stopped before {asked.name} answered; the answers of the models before it are saved")
+    greedy, sampled = _ask(asked, prompts, config, context)
     gc.collect()  # one model's memory is free before the next is loaded
     answers = {"precision": precision, "greedy": _plain(greedy), "sampled": _plain(sampled)}
     replace_text(kept, json.dumps(answers))
     return greedy, sampled
 
 
-def _ask(
-    name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
-) -> tuple[Groups, Groups]:
-    policy = load_writer(model, context.runtime, allow_remote_code=config.allow_remote_code)
+def _ask(asked: _Asked, prompts: Sequence[Prompt], config: EvaluationStage, context: Context) -> tuple[Groups, Groups]:
+    policy = load_writer(
+        asked.model,
+        context.runtime,
+        chat_template=asked.chat_template,
+        allow_remote_code=config.allow_remote_code,
+    )
     template = policy.template
     limit = getattr(policy.trunk.config, "max_position_embeddings", None)
     if limit is not None:
@@ -146,7 +187,7 @@ def _ask(
             max_new_tokens=config.max_new_tokens,
             temperature=temperature,
             seed=context.seed,
-            on_progress=lambda done, total: context.progress(f"{name} answers, {how}", done, total),
+            on_progress=lambda done, total: context.progress(f"{asked.name} answers, {how}", done, total),
         )
 
     greedy = answers("greedy", 1, 0.0)

@@ -63,6 +63,8 @@ def _key(
     for field in {*stage.references, *stage.files}:
 
         def identify(value: str, field: str = field) -> Any:
+            if value in stage.not_paths:
+                return value
             return content(value) if field in stage.files and value not in stages else identity(field, value)
 
         value = settings[field]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.evaluation.format import estimate_text, value_text
+from trimtab.evaluation.outputs import TEMPLATED
 from trimtab.evaluation.report.content import (
     Answer,
     Difference,
@@ -113,10 +114,15 @@ def report_content(
 
 
 def _headline(evaluation: Mapping[str, Any], metrics: Sequence[MetricRow]) -> MetricRow | None:
-    """The pass share of the group that the bars speak of, the reward model's score, or the share in the style."""
+    """The share answered where a base was asked both ways, else the pass share of the group that the bars speak of.
+
+    Where neither was measured, the reward model's score of all prompts, or the share in the style.
+    """
     bars = evaluation.get("bars") or {}
-    group = bars.get("group", "all")
-    for name, wanted in (("pass", group), ("score", "all"), ("style", "all")):
+    wanted_rows = [("pass", bars.get("group", "all")), ("score", "all"), ("style", "all")]
+    if TEMPLATED in evaluation.get("kinds", {}).values():
+        wanted_rows.insert(0, ("answered", "all"))
+    for name, wanted in wanted_rows:
         for row, metric in zip(evaluation.get("metrics", ()), metrics, strict=True):
             if (row["metric"], row["group"]) == (name, wanted):
                 return metric
@@ -162,10 +168,11 @@ def _headlines(record: StageRecord, evaluation: Mapping[str, Any]) -> tuple[Head
             ),
         )
     step = next((pair for pair in itertools.pairwise(evaluation.get("models", ())) if pair[1] == record.name), None)
+    shown = {*HEADLINES} | ({"answered"} if TEMPLATED in evaluation.get("kinds", {}).values() else set())
     return tuple(
         Headline(f"{row['title']}: {row['after']} minus {row['before']}", found, row["unit"], 0.0, "no change")
         for row in evaluation.get("differences", ())
-        if row["metric"] in HEADLINES and row["group"] == "all" and (row["before"], row["after"]) == step
+        if row["metric"] in shown and row["group"] == "all" and (row["before"], row["after"]) == step
         for found in [Estimate.from_json(row["estimate"])]
     )
 

@@ -116,7 +116,7 @@ class WinRate:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one model answered, which checks passed, and the reward model's score."""
+    """What one model wrote, which checks passed, the reward model's score, and why it is no answer, if it is none."""
 
     model: str
     text: str
@@ -124,6 +124,7 @@ class Answer:
     explanation: str = ""
     score: float | None = None
     stopped: bool = True
+    continues: str = ""
 
 
 @dataclass(frozen=True, slots=True)

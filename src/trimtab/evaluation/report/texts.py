@@ -15,6 +15,7 @@ TITLES: Mapping[str, str] = {
 }
 
 AFTER: Mapping[str, str] = {
+    "templated": "as it came, asked with the chat template",
     "sft": "after learning from examples",
     "text_tuning": "after learning from the text",
     "dpo": "after learning from comparisons",
