@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trimtab.feedback.fence import NOTICE, fenced, mark_for
-from trimtab.feedback.judge import LanguageModel
+from trimtab.feedback.language_model import LanguageModel
 from trimtab.models.rows import TokenRow
 from trimtab.types import Completion, Message, Prompt
 

@@ -9,48 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Literal, Protocol
+from typing import Literal
 
 from trimtab.feedback.fence import NOTICE, fenced, mark_for
+from trimtab.feedback.language_model import LanguageModel, Progress
 from trimtab.seeds import mix
-from trimtab.types import Completion, Message, Prompt
+from trimtab.types import Message, Prompt
 
 LETTERS = ("A", "B")
 LEAD = "Answer "
 CLAMP = (0.4, 0.6)
 """Where probabilities after a chain of thought are held: they come out near 0 and 1 (Bai et al., 2022, section 4.1)."""
 Why = Literal["", "malformed", "undecided", "orders disagree"]
-Progress = Callable[[str, int, int], None]
-
-
-class LanguageModel(Protocol):
-    """A model that writes and weighs options, here or on a server."""
-
-    name: str
-
-    def write(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        seed: int = 0,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[Completion]]:
-        """One completion of each prompt, in a list of its own."""
-
-    def option_logprobs(
-        self,
-        questions: Sequence[Prompt],
-        options: Sequence[str],
-        *,
-        lead: str = "",
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> Sequence[tuple[float, ...] | None]:
-        """log p of each option (nats) after `lead`; None where the model gave no usable answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 from trimtab.data.rouge import rouge_l
-from trimtab.feedback.revision import Progress, Writer
+from trimtab.feedback.language_model import Progress, Writer
 from trimtab.seeds import mix
 from trimtab.types import Completion, Message, Prompt
 

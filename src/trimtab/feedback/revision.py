@@ -3,31 +3,14 @@ section 3). Chains are kept whole, so that a person can read how each revision c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
 
 from trimtab.feedback.constitution import Constitution, Principle, WorkedExample
+from trimtab.feedback.language_model import Progress, Writer
 from trimtab.seeds import mix
-from trimtab.types import Completion, Message, Prompt
-
-Progress = Callable[[str, int, int], None]
-
-
-class Writer(Protocol):
-    """A model that writes, here or on a server."""
-
-    def write(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        seed: int = 0,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> list[list[Completion]]:
-        """One completion of each prompt, in a list of its own."""
+from trimtab.types import Message, Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,12 @@ from trimtab.feedback.constitution import read_constitution
 from trimtab.feedback.judge import (
     Instructions,
     Judgement,
-    LanguageModel,
     Manner,
     Pair,
-    Progress,
     Vote,
     judge,
 )
+from trimtab.feedback.language_model import LanguageModel, Progress
 from trimtab.feedback.scorers import score_texts
 from trimtab.generation.local import LocalModel
 from trimtab.models.loading import load_reward_model

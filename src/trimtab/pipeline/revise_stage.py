@@ -18,8 +18,9 @@ from trimtab.errors import Interrupted
 from trimtab.evaluation.statistics import mean
 from trimtab.feedback.chains import JudgedChain, chain_row, demonstration_rows, from_state, messages, to_state
 from trimtab.feedback.constitution import Constitution, WorkedExample, read_constitution, read_examples
+from trimtab.feedback.language_model import Writer
 from trimtab.feedback.red_team import write_red_team
-from trimtab.feedback.revision import Chain, Writer, revise, write_drafts
+from trimtab.feedback.revision import Chain, revise, write_drafts
 from trimtab.feedback.revision_filter import KEPT, verdict
 from trimtab.feedback.scorers import score_texts
 from trimtab.generation.local import LocalModel
