@@ -13,6 +13,7 @@ from trimtab.config.load import Recipe
 from trimtab.errors import Interrupted
 from trimtab.pipeline import revise_stage
 from trimtab.pipeline.runner import run
+from trimtab.types import Message, Prompt
 
 RECIPE = """\
 seed: 5
@@ -97,3 +98,35 @@ def test_going_on_after_a_stop_ends_where_an_unbroken_run_does(tmp_path: Path, m
     run(broken, tmp_path / "broken" / "store")
     assert len(calls) == 3  # the first round was not written twice
     assert files(tmp_path / "broken") == files(tmp_path / "whole")
+
+
+def test_the_report_links_a_page_with_every_chain(tmp_path: Path) -> None:
+    recipe(tmp_path)
+    write(
+        tmp_path / "heldout.jsonl", [{"prompt": f"held out {n}", "truth": {"no": {"refuses": True}}} for n in range(3)]
+    )
+    path = tmp_path / "recipe.yaml"
+    head, runtime = path.read_text().split("runtime:")
+    stages = "  evaluation: {base: model, models: [sft], prompts: heldout.jsonl, max_new_tokens: 4, group_size: 0}\n"
+    path.write_text(f"{head}{stages}  report: {{evaluation: evaluation}}\nruntime:{runtime}")
+    run(load_recipe(path), tmp_path / "store")
+    (report,) = tmp_path.glob("store/report-*/report.html")
+    assert '<a href="revisions.html">' in report.read_text()
+    page = (report.parent / "revisions.html").read_text()
+    chains = [json.loads(line) for line in files(tmp_path)["chains.jsonl"].splitlines()]
+    assert len(chains) == 5
+    assert all(chain["id"] in page for chain in chains)
+    assert "What is not kind about the answer?" in page
+    assert "Criticising and revising itself" in report.read_text()
+
+
+def test_a_model_writes_red_team_prompts_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = recipe(tmp_path)
+    monkeypatch.setattr(
+        revise_stage, "write_red_team", lambda *_, **__: [Prompt((Message("user", "one more"),), {"id": "w"})]
+    )
+    monkeypatch.setattr(revise_stage, "verdict", lambda *_, **__: "")
+    run(load_recipe(loaded.path, ["revisions.written_prompts=1"]), tmp_path / "store")
+    chains = [json.loads(line) for line in files(tmp_path)["chains.jsonl"].splitlines()]
+    assert [chain["id"] for chain in chains][-1] == "w"
+    assert len(chains) == 6
