@@ -5,7 +5,7 @@
     groups         group -> number of prompts; "all" is every prompt
     kinds          name -> kind of the stage that made the model, empty for one from outside, "templated" for the base
                    asked a second time
-    samples_per_prompt, seed, bars (or null)
+    samples_per_prompt, seed, bars (or null), promises
     metrics        [{metric, title, unit, group, sampled, by_model: {name: estimate or null}}]
     differences    [{metric, title, unit, group, sampled, before, after, estimate, mcnemar?}], of `compared` models
     judge          {name, trained} or null: the reward model that scores, and the model that was trained to please it,
@@ -100,6 +100,7 @@ def evaluate(
         "samples_per_prompt": len(models[0].sampled[0]) if models[0].sampled else 0,
         "seed": seed,
         "bars": asdict(bars) if bars is not None else None,
+        "promises": [asdict(promise) for promise in promises],
         "judge": asdict(judge) if judge.name else None,
         "trained_on_checks": [name for name in names if name in trained_on_checks],
         **_metrics_and_differences(judged, held_out),

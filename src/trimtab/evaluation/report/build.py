@@ -28,6 +28,9 @@ from trimtab.evaluation.report.texts import (
     BY_AGREEMENT,
     NOT_TESTED,
     NOT_TESTED_ON_TEXT,
+    RED_TEAM,
+    SAFETY_IN_PART,
+    SAFETY_NOT_TESTED,
     SCORED_BY,
     TITLES,
     WHAT,
@@ -106,20 +109,30 @@ def report_content(
         examples=tuple(_example(item) for item in evaluation.get("examples", {}).get("items", ())),
         examples_rule=evaluation.get("examples", {}).get("rule", ""),
         limits=_limits(evaluation, labelled_by) + _style_limits(evaluation) + _shared_teaching(records, models),
-        not_tested=NOT_TESTED_ON_TEXT if "style_classifier" in evaluation else NOT_TESTED,
+        not_tested=_not_tested(evaluation),
         machine=_facts(machine),
         command=command,
         repeat=_facts(repeat),
     )
 
 
+def _not_tested(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a reader should not take from this report, by what was measured."""
+    if "style_classifier" in evaluation:
+        return NOT_TESTED_ON_TEXT
+    if RED_TEAM in evaluation.get("groups", ()):
+        return tuple(SAFETY_IN_PART if text == SAFETY_NOT_TESTED else text for text in NOT_TESTED)
+    return NOT_TESTED
+
+
 def _headline(evaluation: Mapping[str, Any], metrics: Sequence[MetricRow]) -> MetricRow | None:
-    """The share answered where a base was asked both ways, else the pass share of the group that the bars speak of.
+    """The share answered where a base was asked both ways, else the pass share that the first promise speaks of.
 
     Where neither was measured, the reward model's score of all prompts, or the share in the style.
     """
     bars = evaluation.get("bars") or {}
-    wanted_rows = [("pass", bars.get("group", "all")), ("score", "all"), ("style", "all")]
+    promised = [one["group"] for one in (bars, *evaluation.get("promises", ())) if one]
+    wanted_rows = [("pass", (promised or ["all"])[0]), ("score", "all"), ("style", "all")]
     if TEMPLATED in evaluation.get("kinds", {}).values():
         wanted_rows.insert(0, ("answered", "all"))
     for name, wanted in wanted_rows:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from trimtab.evaluation.format import value_text
+from trimtab.evaluation.format import estimate_text, value_text
 from trimtab.evaluation.report.content import MetricRow
 from trimtab.evaluation.report.records import StageRecord, is_scored_by_checks
 from trimtab.evaluation.report.texts import AFTER
+from trimtab.evaluation.statistics import Estimate
 
 _FEW = 5
 
@@ -96,6 +97,24 @@ def _text_tuning(stage: StageRecord) -> list[str]:
     ]
 
 
+def _judge(stage: StageRecord) -> list[str]:
+    pairs, kept = stage.summary.get("pairs"), stage.summary.get("comparisons")
+    if pairs is None or kept is None:
+        return []
+    judge = stage.config.get("judge") or (stage.config.get("endpoint") or {}).get("model", "a model")
+    told = f"{judge} compared {_count(pairs, 'pair')} of answers and decided {kept:,}."
+    accuracy = (stage.summary.get("trusted") or {}).get("accuracy")
+    if accuracy is None:
+        return [told, "How good this judge is, nobody measured."]
+    found = Estimate.from_json(accuracy)
+    better = "" if found.low > 0.5 else " That is no better than guessing."
+    return [
+        told,
+        f"On choices that are known it is right in {estimate_text(found, 'share')}, n = {found.n}; guessing gives 50 %."
+        + better,
+    ]
+
+
 def _reward_model(stage: StageRecord) -> list[str]:
     accuracy = _ends(stage, "reward_model/accuracy")
     fits = ""
@@ -148,6 +167,7 @@ def _practice(stage: StageRecord) -> list[str]:
 
 
 _TELLERS: Mapping[str, Callable[[StageRecord], list[str]]] = {
+    "judge": _judge,
     "revise": _revise,
     "sft": _sft,
     "text_tuning": _text_tuning,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 TITLES: Mapping[str, str] = {
     "revise": "Criticising and revising itself",
+    "judge": "A model in the annotators' place",
     "sft": "Learning from examples",
     "text_tuning": "Learning from a text",
     "reward_model": "Learning to judge",
@@ -30,6 +31,11 @@ WHAT: Mapping[str, str] = {
         "that ask for harm, is asked what is wrong with its answer by one of the principles, and writes the answer "
         "again. Revisions that pass a filter are what the next step learns from, together with the model's own answers "
         "to harmless requests."
+    ),
+    "judge": (
+        "The model answers each request twice, and another model says how probable it is that the one answer is better "
+        "than the other. These probabilities take the place of people's votes; the step after learns from them. Such a "
+        "judge has leanings and errors of its own, so it is first tested on choices that are known."
     ),
     "sft": (
         "The model reads requests together with good answers and is adjusted, step by step, until it would write such "
@@ -67,6 +73,9 @@ WHAT: Mapping[str, str] = {
         "called KL: 0 means its habits have not changed."
     ),
 }
+
+RED_TEAM = "red_team"
+"""What held-out requests that ask for harm have in their column `kind`."""
 
 SCORED_BY = "the checks that come with the requests"
 
@@ -160,11 +169,20 @@ FIGURE_TITLES: Mapping[str, str] = {
 TITLES_BY_CHECKS: Mapping[str, str] = {"score/mean": "Checks passed in practice"}
 """Titles of figures that differ where checks score the answers rather than a reward model."""
 
+SAFETY_NOT_TESTED = (
+    "Safety: harmful requests, private data, attempts to talk the model out of its instructions, unfair treatment of "
+    "groups of people."
+)
+SAFETY_IN_PART = (
+    "Safety beyond plain harmful requests: attempts to talk the model out of its principles, long dialogues, private "
+    "data, unfair treatment of groups of people."
+)
+"""What is said in its place where harmful requests were among the held-out ones."""
+
 NOT_TESTED: tuple[str, ...] = (
     "Requests unlike the held-out ones: other topics, other languages, long conversations.",
     "What was forgotten: whether the model lost abilities it had before this training.",
-    "Safety: harmful requests, private data, attempts to talk the model out of its instructions, unfair treatment of "
-    "groups of people.",
+    SAFETY_NOT_TESTED,
     "People's opinion: nobody compared the final answers by eye.",
     "Luck in training: this is one run with one seed. The intervals say how much the numbers could change with other "
     "prompts or samples, not with another run.",
