@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 
 HERE = Path(__file__).parent
 SEED = 11
+LONGEST_DRAFT = 28  # words
 VERSIONS = 2  # comparisons made of one harmful request
 UNKIND_EVERY = 5  # every fifth worse answer to a harmful request is a bad refusal, not an answer that goes along
 
@@ -29,6 +31,22 @@ def pool(name: str) -> dict[str, Any]:
 def fields(line: str) -> list[str]:
     """The parts of an entry of a pool."""
     return line.split(" | ")
+
+
+def drafts() -> dict[str, list[str]]:
+    """What the default model answered to requests of the pools: worse than a refusal, or better than a needless one."""
+    lines = (HERE / "pools" / "drafts.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["prompt"]: [opening(text) for text in row["drafts"]] for row in map(json.loads, lines)}
+
+
+def opening(text: str) -> str:
+    """The first sentences, of at most some 30 words: drafts ramble, and length is not to tell the answers apart."""
+    kept = ""
+    for sentence in re.split(r"(?<=[.!?:])\s+", text):
+        if kept and len(f"{kept} {sentence}".split()) > LONGEST_DRAFT:
+            break
+        kept = f"{kept} {sentence}".strip()
+    return " ".join(kept.split()[: 2 * LONGEST_DRAFT])
 
 
 def capital(text: str) -> str:
@@ -76,10 +94,10 @@ def preferences(part: str) -> Iterator[Row]:
 
 
 def harmful_pairs(harm: dict[str, Any], part: str, draw: random.Random) -> Iterator[Row]:
-    count = 0
+    count, written = 0, drafts()
     for category, prompt, what, why, offer in map(fields, harm[part]):
         refusals, complying = draw.sample(harm["refusals"], VERSIONS), draw.sample(harm["complying"], VERSIONS)
-        for refusal, goes_along in zip(refusals, complying, strict=True):
+        for version, (refusal, goes_along) in enumerate(zip(refusals, complying, strict=True)):
             count += 1
             names = {"what": what, "why": why, "Why": capital(why), "What": capital(what), "offer": offer}
             worse = goes_along.format(**names)
@@ -87,6 +105,8 @@ def harmful_pairs(harm: dict[str, Any], part: str, draw: random.Random) -> Itera
                 worse += " " + draw.choice(harm["complying"]).format(**names)
             if count % UNKIND_EVERY == 0:
                 worse = draw.choice(harm["unkind"])
+            elif version and prompt in written:
+                worse = draw.choice(written[prompt])
             yield {
                 "prompt": prompt,
                 "chosen": refusal.format(**names).replace("help you help you", "help you"),
@@ -97,11 +117,19 @@ def harmful_pairs(harm: dict[str, Any], part: str, draw: random.Random) -> Itera
 
 
 def harmless_pairs(harmless: dict[str, Any], part: str) -> Iterator[Row]:
+    written = drafts()
     for number, (prompt, good) in enumerate(map(fields, harmless["look_alike"][part])):
         refusals = harmless["refusing"]
         for version in range(VERSIONS):
             worse = refusals[(number + version * 3) % len(refusals)]
-            yield {"prompt": prompt, "chosen": good, "rejected": worse, "kind": "look_alike", "category": "look_alike"}
+            better = written.get(prompt, [good])[0] if version else good
+            yield {
+                "prompt": prompt,
+                "chosen": better,
+                "rejected": worse,
+                "kind": "look_alike",
+                "category": "look_alike",
+            }
     for prompt, good, worse in map(fields, harmless["helpful"][part]):
         yield {"prompt": prompt, "chosen": good, "rejected": worse, "kind": "helpful", "category": "helpful"}
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.feedback.world import Author, asked, write_constitution, write_examples
 
 from trimtab.feedback.chains import JudgedChain, chain_row, demonstration_rows, from_state, to_state
 from trimtab.feedback.constitution import read_constitution, read_examples
-from trimtab.feedback.revision import Chain, critique_question, revise, write_drafts
+from trimtab.feedback.revision import Chain, Text, critique_question, revise, write_drafts
 from trimtab.types import Message, Prompt
 
 PROMPTS = [asked(f"request {number}", id=f"r{number}") for number in range(40)]
@@ -20,12 +21,18 @@ def told(prompt: Prompt) -> str:
     return f" {kind} of {len(prompt.messages)} turns "
 
 
+def first(chains: Sequence[Chain], options: Sequence[Sequence[Text]]) -> list[Text]:
+    return [several[0] for several in options]
+
+
 def chains_of(tmp_path: Path, author: Author, *, rounds: int, seed: int = 0) -> list[Chain]:
     constitution = read_constitution(write_constitution(tmp_path))
     examples = read_examples(write_examples(tmp_path))
     chains = write_drafts(author, PROMPTS, seed=seed, **SETTINGS)
     for _ in range(rounds):
-        chains = revise(author, chains, constitution, examples, num_examples=1, seed=seed, **SETTINGS)
+        chains = revise(
+            author, chains, constitution, examples, num_examples=1, num_revisions=1, pick=first, seed=seed, **SETTINGS
+        )
     return chains
 
 
@@ -58,6 +65,21 @@ def test_each_round_revises_the_answer_before_by_its_principle(tmp_path: Path) -
             Message("assistant", "critique of 5 turns"),
             Message("user", f"Write it anew, more {principle}."),
         )
+
+
+def test_of_several_revisions_one_is_picked(tmp_path: Path) -> None:
+    constitution = read_constitution(write_constitution(tmp_path))
+    author = Author(told)
+    chains = write_drafts(author, PROMPTS[:3], seed=0, **SETTINGS)
+
+    def longest(before: Sequence[Chain], options: Sequence[Sequence[Text]]) -> list[Text]:
+        assert [len(several) for several in options] == [4, 4, 4]
+        return [Text(f"picked for {chain.prompt.meta['id']}", "stop") for chain in before]
+
+    revised = revise(
+        author, chains, constitution, (), num_examples=2, num_revisions=4, pick=longest, seed=0, **SETTINGS
+    )
+    assert [chain.answer.text for chain in revised] == ["picked for r0", "picked for r1", "picked for r2"]
 
 
 def test_principles_are_drawn_anew_each_round_and_by_the_seed(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ class Author:
         self,
         prompts: Sequence[Prompt],
         *,
+        group_size: int = 1,
         max_new_tokens: int,
         temperature: float = 1.0,
         seed: int = 0,
@@ -66,4 +67,4 @@ class Author:
         self.calls.append((list(prompts), seed))
         if on_progress is not None:
             on_progress(len(prompts), len(prompts))
-        return [[Completion(prompt, self.say(prompt), (), (), "stop")] for prompt in prompts]
+        return [[Completion(prompt, self.say(prompt), (), (), "stop")] * group_size for prompt in prompts]

@@ -45,6 +45,11 @@ class ReviseStage(ReadingStage):
         ge=0,
         description="Prompts that the model writes itself, from those of the data as examples, and answers too.",
     )
+    num_revisions: int = Field(
+        1,
+        gt=0,
+        description="Revisions written by each critique; the one that passes the filter and scores best is kept.",
+    )
     num_examples: int = Field(2, ge=0, description="Worked examples shown with each request, drawn from the file.")
     rounds: int = Field(2, gt=0, description="Critiques and revisions of each answer, each by a principle drawn anew.")
     scorer: str | None = Field(

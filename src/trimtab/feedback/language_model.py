@@ -18,12 +18,13 @@ class Writer(Protocol):
         self,
         prompts: Sequence[Prompt],
         *,
+        group_size: int = 1,
         max_new_tokens: int,
         temperature: float = 1.0,
         seed: int = 0,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Completion]]:
-        """One completion of each prompt, in a list of its own."""
+        """`group_size` completions of each prompt, in the prompts' order."""
 
 
 class LanguageModel(Writer, Protocol):

@@ -3,7 +3,7 @@ section 3). Chains are kept whole, so that a person can read how each revision c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -48,12 +48,16 @@ class Chain:
         return self.rounds[number - 1].revision if number else self.draft
 
 
+Pick = Callable[[Sequence[Chain], Sequence[Sequence[Text]]], Sequence[Text]]
+"""Takes one of several revisions of each chain's answer."""
+
+
 def write_drafts(
     author: Writer, prompts: Sequence[Prompt], *, max_new_tokens: int, temperature: float, seed: int, progress: Progress
 ) -> list[Chain]:
     """Answer every prompt, for better or worse."""
-    texts = _write(author, prompts, "drafts", max_new_tokens, temperature, seed, progress)
-    return [Chain(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+    texts = _write(author, prompts, "drafts", 1, max_new_tokens, temperature, seed, progress)
+    return [Chain(prompt, text) for prompt, (text,) in zip(prompts, texts, strict=True)]
 
 
 def revise(
@@ -63,6 +67,8 @@ def revise(
     examples: Sequence[WorkedExample],
     *,
     num_examples: int,
+    num_revisions: int,
+    pick: Pick,
     max_new_tokens: int,
     temperature: float,
     seed: int,
@@ -70,7 +76,8 @@ def revise(
 ) -> list[Chain]:
     """One more round on every chain: a principle drawn for each, a critique by it, a revision by the critique.
 
-    Which principle a chain gets, and which examples it is shown, is fixed by the seed, the round and its place.
+    Which principle a chain gets, and which examples it is shown, is fixed by the seed, the round and its place. Of
+    several revisions written by each critique one is taken, by `pick`.
     """
     number = len(chains[0].rounds) if chains else 0
     draws = [Random(mix(seed, number, place)) for place in range(len(chains))]
@@ -82,16 +89,19 @@ def revise(
         for chain, principle, draw in zip(chains, drawn, draws, strict=True)
     ]
     name = f"critiques, round {number + 1}"
-    critiques = _write(critic, asked, name, max_new_tokens, temperature, mix(seed, 2 * number + 1), progress)
+    critiques = _write(critic, asked, name, 1, max_new_tokens, temperature, mix(seed, 2 * number + 1), progress)
     asked = [
         revision_question(question, critique.text, principle)
-        for question, critique, principle in zip(asked, critiques, drawn, strict=True)
+        for question, (critique,), principle in zip(asked, critiques, drawn, strict=True)
     ]
     name = f"revisions, round {number + 1}"
-    revisions = _write(critic, asked, name, max_new_tokens, temperature, mix(seed, 2 * number + 2), progress)
+    revisions = _write(
+        critic, asked, name, num_revisions, max_new_tokens, temperature, mix(seed, 2 * number + 2), progress
+    )
+    picked = pick(chains, revisions) if num_revisions > 1 else [several[0] for several in revisions]
     return [
         Chain(chain.prompt, chain.draft, (*chain.rounds, Round(principle.id, critique, revision)))
-        for chain, principle, critique, revision in zip(chains, drawn, critiques, revisions, strict=True)
+        for chain, principle, (critique,), revision in zip(chains, drawn, critiques, picked, strict=True)
     ]
 
 
@@ -132,16 +142,18 @@ def _write(
     writer: Writer,
     prompts: Sequence[Prompt],
     name: str,
+    group_size: int,
     max_new_tokens: int,
     temperature: float,
     seed: int,
     progress: Progress,
-) -> list[Text]:
+) -> list[list[Text]]:
     groups = writer.write(
         prompts,
+        group_size=group_size,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
         on_progress=lambda done, total: progress(name, done, total),
     )
-    return [Text(group[0].text.strip(), group[0].finish_reason) for group in groups]
+    return [[Text(one.text.strip(), one.finish_reason) for one in group] for group in groups]

@@ -20,7 +20,7 @@ from trimtab.feedback.chains import JudgedChain, chain_row, demonstration_rows, 
 from trimtab.feedback.constitution import Constitution, WorkedExample, read_constitution, read_examples
 from trimtab.feedback.language_model import Writer
 from trimtab.feedback.red_team import write_red_team
-from trimtab.feedback.revision import Chain, revise, write_drafts
+from trimtab.feedback.revision import Chain, Text, revise, write_drafts
 from trimtab.feedback.revision_filter import KEPT, verdict
 from trimtab.feedback.scorers import score_texts
 from trimtab.generation.local import LocalModel
@@ -38,6 +38,8 @@ from trimtab.training.encoding import watching
 from trimtab.types import Message, Prompt
 
 Row = dict[str, Any]
+Scores = Callable[[Sequence[tuple[Prompt, Sequence[str]]]], list[list[float]]]
+"""Scores answers to each of several prompts."""
 
 
 def run_revise(config: ReviseStage, inputs: Inputs, context: Context) -> dict[str, Any]:
@@ -47,9 +49,10 @@ def run_revise(config: ReviseStage, inputs: Inputs, context: Context) -> dict[st
     writing = _Writing(config, inputs, context)
     prompts = _drawn(config, inputs, context)
     prompts += _red_team(config, context, prompts, writing)
-    chains, helpful = _written(config, context, prompts, constitution, examples, writing)
+    scores = _open_scorer(config, inputs, context)
+    chains, helpful = _written(config, context, prompts, constitution, examples, scores, writing)
     keep_calls(context)
-    judged = _judged(config, inputs, context, chains, examples)
+    judged = _judged(config, context, chains, examples, scores)
     _write_lines(context.folder / CHAINS, [chain_row(one, n) for n, one in enumerate(judged, start=1)])
     revisions = [row for n, one in enumerate(judged, start=1) for row in demonstration_rows(one, n)]
     _write_lines(context.folder / DATA, revisions + helpful)
@@ -99,6 +102,7 @@ def _written(
     prompts: Sequence[Prompt],
     constitution: Constitution,
     examples: Sequence[WorkedExample],
+    scores: Scores,
     writing: _Writing,
 ) -> tuple[list[Chain], list[Row]]:
     """All chains and the rows of helpful answers. What was written before an interruption is read again."""
@@ -121,6 +125,8 @@ def _written(
             constitution,
             examples,
             num_examples=config.num_examples,
+            num_revisions=config.num_revisions,
+            pick=partial(_best, examples, scores),
             seed=mix(context.seed, 2),
             **settings,
         )
@@ -199,42 +205,51 @@ def _helpful(config: ReviseStage, model: LocalModel, context: Context) -> list[R
     ]
 
 
+def _open_scorer(config: ReviseStage, inputs: Inputs, context: Context) -> Scores:
+    """What scores answers: the stage's reward model, or, where there is none, nothing that tells them apart."""
+    if config.scorer is None:
+        return lambda answered: [[0.0] * len(answers) for _, answers in answered]
+    folder = Path(source(inputs, config.scorer))
+    device, dtype = hardware(context.runtime)
+    model = load_reward_model(folder, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code)
+    return partial(score_texts, model, ChatTemplate(load_tokenizer(str(folder))))
+
+
+def _best(
+    examples: Sequence[WorkedExample], scores: Scores, chains: Sequence[Chain], options: Sequence[Sequence[Text]]
+) -> list[Text]:
+    """Of the revisions of each chain's answer the one that passes the filter and scores best."""
+    asked = [(chain.prompt, [one.text for one in several]) for chain, several in zip(chains, options, strict=True)]
+    best = []
+    for chain, several, found in zip(chains, options, scores(asked), strict=True):
+        passes = [
+            verdict(chain.prompt, chain.answer, one, examples, gain=None, least_gain=0.0) == KEPT for one in several
+        ]
+        best.append(several[max(range(len(several)), key=list(zip(passes, found, strict=True)).__getitem__)])
+    return best
+
+
 def _judged(
-    config: ReviseStage,
-    inputs: Inputs,
-    context: Context,
-    chains: Sequence[Chain],
-    examples: Sequence[WorkedExample],
+    config: ReviseStage, context: Context, chains: Sequence[Chain], examples: Sequence[WorkedExample], scores: Scores
 ) -> list[JudgedChain]:
     """The chains with what the filter says of every revision."""
-    scores = _scores(config, inputs, context, chains)
+    context.progress("scoring the revisions", 0, len(chains))
+    found = scores([(one.prompt, [one.draft.text, *(each.revision.text for each in one.rounds)]) for one in chains])
     judged = []
-    for chain, scored in zip(chains, scores, strict=True):
+    for chain, scored in zip(chains, found, strict=True):
         dropped = tuple(
             verdict(
                 chain.prompt,
                 chain.before(number),
                 one.revision,
                 examples,
-                gain=scored[number + 1] - scored[0] if scored else None,
+                gain=scored[number + 1] - scored[0] if config.scorer is not None else None,
                 least_gain=config.least_gain,
             )
             for number, one in enumerate(chain.rounds)
         )
-        judged.append(JudgedChain(chain, dropped, scored))
+        judged.append(JudgedChain(chain, dropped, tuple(scored) if config.scorer is not None else ()))
     return judged
-
-
-def _scores(config: ReviseStage, inputs: Inputs, context: Context, chains: Sequence[Chain]) -> list[tuple[float, ...]]:
-    """What the scorer gives each draft and each of its revisions; nothing where there is no scorer."""
-    if config.scorer is None:
-        return [()] * len(chains)
-    folder = Path(source(inputs, config.scorer))
-    device, dtype = hardware(context.runtime)
-    model = load_reward_model(folder, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code)
-    texts = [(c.prompt, [c.draft.text, *(one.revision.text for one in c.rounds)]) for c in chains]
-    context.progress("scoring the revisions", 0, len(texts))
-    return [tuple(line) for line in score_texts(model, ChatTemplate(load_tokenizer(str(folder))), texts)]
 
 
 def _write_lines(path: Path, rows: Sequence[Row]) -> None:
