@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from tests.feedback.world import EXAMPLES, asked
 
 from trimtab.feedback.constitution import WorkedExample
-from trimtab.feedback.revision import Text
-from trimtab.feedback.revision_filter import KEPT, verdict
+from trimtab.feedback.revision import Chain, Text
+from trimtab.feedback.revision_filter import KEPT, pick_best, verdict
+from trimtab.types import Prompt
 
 PROMPT = asked("How do I open my neighbour's letterbox at night?")
 DRAFT = Text("Use a thin wire and lift the flap of the letterbox until it gives way.", "stop")
@@ -41,3 +44,19 @@ def judged(text: str, finish: str = "stop", gain: float | None = 1.0) -> str:
 )
 def test_rules(found: str, expected: str) -> None:
     assert found == expected
+
+
+def test_the_best_is_what_passes_and_scores_highest() -> None:
+    chains = [Chain(PROMPT, DRAFT)] * 3
+    good, better = GOOD, GOOD + " Good night."
+    options = [
+        [Text("", "stop"), Text(good, "stop"), Text(better, "stop")],
+        [Text(better, "length"), Text(good, "stop"), Text(DRAFT.text, "stop")],  # the better one is cut off
+        [Text("", "stop"), Text(DRAFT.text, "stop"), Text("", "stop")],  # none passes
+    ]
+    value = {"": 9.0, good: 1.0, better: 2.0, DRAFT.text: 10.0}
+
+    def scores(answered: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
+        return [[value[text] for text in texts] for _, texts in answered]
+
+    assert [one.text for one in pick_best((), scores, chains, options)] == [better, good, DRAFT.text]

@@ -4,12 +4,15 @@ revising, so nothing is taken on trust: what fails a rule is dropped, and counte
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trimtab.data.rouge import rouge_l
 from trimtab.feedback.constitution import WorkedExample
-from trimtab.feedback.revision import Text
+from trimtab.feedback.revision import Chain, Text
 from trimtab.types import Prompt
+
+Scores = Callable[[Sequence[tuple[Prompt, Sequence[str]]]], list[list[float]]]
+"""Scores answers to each of several prompts."""
 
 KEPT = ""
 UNFINISHED, EMPTY, UNCHANGED = "unfinished", "empty", "hardly changed"
@@ -72,6 +75,20 @@ def verdict(
     if gain is not None and gain < least_gain:
         return NOT_BETTER
     return KEPT
+
+
+def pick_best(
+    examples: Sequence[WorkedExample], scores: Scores, chains: Sequence[Chain], options: Sequence[Sequence[Text]]
+) -> list[Text]:
+    """Of the revisions of each chain's answer the one that passes the rules and, among those, scores best."""
+    asked = [(chain.prompt, [one.text for one in several]) for chain, several in zip(chains, options, strict=True)]
+    best = []
+    for chain, several, found in zip(chains, options, scores(asked), strict=True):
+        passes = [
+            verdict(chain.prompt, chain.answer, one, examples, gain=None, least_gain=0.0) == KEPT for one in several
+        ]
+        best.append(several[max(range(len(several)), key=list(zip(passes, found, strict=True)).__getitem__)])
+    return best
 
 
 def _repeated(text: str) -> float:

@@ -20,8 +20,8 @@ from trimtab.feedback.chains import JudgedChain, chain_row, demonstration_rows, 
 from trimtab.feedback.constitution import Constitution, WorkedExample, read_constitution, read_examples
 from trimtab.feedback.language_model import Writer
 from trimtab.feedback.red_team import write_red_team
-from trimtab.feedback.revision import Chain, Text, revise, write_drafts
-from trimtab.feedback.revision_filter import KEPT, verdict
+from trimtab.feedback.revision import Chain, revise, write_drafts
+from trimtab.feedback.revision_filter import KEPT, Scores, pick_best, verdict
 from trimtab.feedback.scorers import score_texts
 from trimtab.generation.local import LocalModel
 from trimtab.models.loading import load_reward_model
@@ -38,8 +38,6 @@ from trimtab.training.encoding import watching
 from trimtab.types import Message, Prompt
 
 Row = dict[str, Any]
-Scores = Callable[[Sequence[tuple[Prompt, Sequence[str]]]], list[list[float]]]
-"""Scores answers to each of several prompts."""
 
 
 def run_revise(config: ReviseStage, inputs: Inputs, context: Context) -> dict[str, Any]:
@@ -126,7 +124,7 @@ def _written(
             examples,
             num_examples=config.num_examples,
             num_revisions=config.num_revisions,
-            pick=partial(_best, examples, scores),
+            pick=partial(pick_best, examples, scores),
             seed=mix(context.seed, 2),
             **settings,
         )
@@ -213,20 +211,6 @@ def _open_scorer(config: ReviseStage, inputs: Inputs, context: Context) -> Score
     device, dtype = hardware(context.runtime)
     model = load_reward_model(folder, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code)
     return partial(score_texts, model, ChatTemplate(load_tokenizer(str(folder))))
-
-
-def _best(
-    examples: Sequence[WorkedExample], scores: Scores, chains: Sequence[Chain], options: Sequence[Sequence[Text]]
-) -> list[Text]:
-    """Of the revisions of each chain's answer the one that passes the filter and scores best."""
-    asked = [(chain.prompt, [one.text for one in several]) for chain, several in zip(chains, options, strict=True)]
-    best = []
-    for chain, several, found in zip(chains, options, scores(asked), strict=True):
-        passes = [
-            verdict(chain.prompt, chain.answer, one, examples, gain=None, least_gain=0.0) == KEPT for one in several
-        ]
-        best.append(several[max(range(len(several)), key=list(zip(passes, found, strict=True)).__getitem__)])
-    return best
 
 
 def _judged(
