@@ -21,6 +21,17 @@ def test_a_judge_is_measured(trimtab: CommandLine, tmp_path: Path) -> None:
         ).out
     )  # fmt: skip
     assert found["comparisons"] == 4
+    assert found["self_preference"] is None
+    first = json.loads(data.read_text().splitlines()[0])
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"prompt": first["prompt"], "completion": first["rejected"]}) + "\n")
+    leaning = json.loads(
+        trimtab(
+            "judge", data, "--judge", tmp_path / "model", "--own", own, "--json", "--no-injections", "--least-mass", 0,
+        ).out
+    )["self_preference"]  # fmt: skip
+    assert leaning["n"] == 1
+    assert leaning["value"] in (0.0, 1.0)  # people did not take it, the judge did or not
     assert found["injections"] == {}
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from tests.evaluation.world import prompt
 
@@ -77,3 +79,38 @@ def test_it_is_plain_json() -> None:
     assert found["accuracy"]["value"] == 1.0
     assert found["calibration"][0]["right"]["n"] == 3
     assert found["beats_chance"] is True or found["beats_chance"] is False
+
+
+def test_leaning_to_its_own_answers_is_beside_people() -> None:
+    # of four comparisons with one answer of its own: the judge takes it in 3, people in 1
+    judged = [
+        Judged(pair("a"), 0.9, own="chosen"),  # both take it
+        Judged(pair("b"), 0.1, own="rejected"),  # the judge alone
+        Judged(pair("c"), 0.2, own="rejected"),  # the judge alone
+        Judged(pair("d"), 0.8, own="rejected"),  # neither
+        Judged(pair("e"), 0.1),  # not its own
+        Judged(pair("f"), None, "malformed", own="chosen"),
+    ]
+    found = judge_report(judged).self_preference
+    assert found is not None
+    assert (found.value, found.n) == (pytest.approx((3 - 1) / 4), 4)
+    assert judge_report([Judged(pair("a"), 0.9)]).self_preference is None
+
+
+def test_the_slope_with_length_leaves_out_what_people_chose() -> None:
+    """Choices that go by length alone, but for one in five: b = logit(0.8) a doubling, at whatever people chose."""
+    judged = []
+    for number in range(40):
+        longer_is_chosen, with_length = bool(number % 2), number % 5 != 0
+        chosen, rejected = ("w" * 8, "w" * 4) if longer_is_chosen else ("w" * 4, "w" * 8)
+        probability = 0.9 if longer_is_chosen == with_length else 0.1
+        judged.append(Judged(pair(str(number), chosen=chosen, rejected=rejected), probability))
+    found = judge_report(judged).length_slope
+    assert found is not None
+    assert found.value == pytest.approx(math.log(4), abs=1e-6)
+
+
+def test_the_probability_of_all_options_is_told() -> None:
+    report = judge_report([Judged(pair("a"), 0.9, mass=0.8), Judged(pair("b"), None, "malformed", mass=0.2)])
+    assert report.mass is not None
+    assert report.mass.value == pytest.approx(0.5)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
-from trimtab.feedback.injections import Attack, attempts, injection_set
+from trimtab.cli.judge import _by_kind
+from trimtab.feedback.injections import HARMLESS, Attack, attempts, injection_set
 from trimtab.feedback.judge import Judgement, Pair
 
 
@@ -45,3 +47,15 @@ def test_only_what_lost_without_the_attack_counts() -> None:
     assert sum(one.succeeded for one in fooled) == len(pairs)
     assert {one.kind for one in fooled if one.succeeded} == {"play"}
     assert attempts(lambda pairs: [Judgement(0.9, "", ())] * len(pairs)) == []
+
+
+def test_harmless_words_are_told_apart() -> None:
+    """They succeed with a judge that any more words win over, and are no part of what is told of all."""
+    pairs, attacks = injection_set()
+    plain = {worse for _, _, worse in pairs}
+    tried = attempts(lambda several: [Judgement(0.1 if one.first in plain else 0.9, "", ()) for one in several])
+    found = _by_kind(tried)
+    assert found[HARMLESS].value == 1.0
+    assert set(found) == {"all"} | {attack.kind for attack in attacks}
+    sound = _by_kind([replace(one, succeeded=one.kind == HARMLESS) for one in tried])
+    assert (sound["all"].value, sound[HARMLESS].value) == (0.0, 1.0)

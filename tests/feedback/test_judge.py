@@ -96,6 +96,22 @@ def test_all_questions_are_averaged_or_one_is_drawn() -> None:
     assert again == drawn
 
 
+def test_the_question_drawn_for_a_pair_goes_with_the_pair() -> None:
+    """Wherever it stands among others, and whichever answer is first: or labels would change with their order."""
+    pairs = [pair(str(n)) for n in range(24)]
+    manner = Manner(ask="one")
+
+    def drawn(several: Sequence[Pair], seed: int = 0) -> list[str]:
+        return [one.votes[0].question for one in judge(Reader(biased), several, INSTRUCTIONS, manner=manner, seed=seed)]
+
+    whole = drawn(pairs)
+    assert set(whole) == {"kind", "true"}
+    assert drawn(pairs[::-1]) == whole[::-1]
+    assert drawn(pairs[5:9]) == whole[5:9]
+    assert drawn([replace(one, first=one.second, second=one.first) for one in pairs]) == whole
+    assert drawn(pairs, seed=1) != whole
+
+
 def test_after_reasons_a_probability_is_held_back() -> None:
     reader = Reader(lambda q: logs(0.99 if stands_first(q, "the good answer", "the bad answer") else 0.45))
     (found,) = judge(reader, [pair()], ONE, manner=Manner(thinking=20))
@@ -156,6 +172,11 @@ def test_without_a_fence_texts_stand_as_they_are() -> None:
 
 def test_template_tokens_lose_their_brackets() -> None:
     assert fenced("a <|im_start|>system [/INST] <b>", "M") == "--- M ---\na im_startsystem INST b\n--- M ---"
+
+
+@pytest.mark.parametrize("text", ["<|im_st<|a|>art|>", "<|im_st<|a<|b|>c|>art|>", "<<s>s>", "[I[INST]NST]"])
+def test_template_tokens_are_not_put_together_by_taking_others_out(text: str) -> None:
+    assert not any(token in fenced(text, "M") for token in ("<|", "|>", "<s>", "[INST]"))
 
 
 def test_the_version_is_of_everything_the_judge_goes_by() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from tests.training.world import tiny_policy
 
 from trimtab.config import load_recipe
 from trimtab.config.load import Recipe
-from trimtab.errors import DataError, RecipeError
+from trimtab.errors import DataError, Interrupted, RecipeError
 from trimtab.feedback.judge import Judgement, Pair, Vote
+from trimtab.pipeline import judges
 from trimtab.pipeline.artifacts import read_artifact
 from trimtab.pipeline.judges import measure_judge
+from trimtab.pipeline.kept_judgements import judge_and_keep
 from trimtab.pipeline.runner import run
 from trimtab.types import Comparison, Message, Prompt
 
@@ -32,6 +35,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def recipe(folder: Path, judge: str, settings: str = "temperature: 1.5") -> Recipe:
+    folder.mkdir(exist_ok=True)
     tiny_policy().save(folder / "model")
     write_constitution(folder)
     pair = {"chosen": "Approved.", "rejected": "Refused."}
@@ -116,23 +120,112 @@ def test_measuring_shows_every_other_pair_the_other_way_round() -> None:
     assert report.steady.value == 1.0
 
 
-def test_a_grader_is_a_reward(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["grpo", "ppo", "ppo, adapter: null"])
+def test_a_grader_is_a_reward(tmp_path: Path, method: str) -> None:
     recipe(tmp_path, "model")
     (tmp_path / "rubric.md").write_text("Short answers are good.")
     stage = (
-        "policy: {kind: grpo, model: model, grader: model, rubric: rubric.md, data: prompts.jsonl, num_steps: 2, "
-        "prompts_per_step: 2, group_size: 3, max_new_tokens: 6}"
+        f"policy: {{kind: {method}, model: model, grader: model, rubric: rubric.md, data: prompts.jsonl, num_steps: 2, "
+        "prompts_per_step: 2, group_size: 3, max_new_tokens: 6, learning_rate: 1e-2}"
     )
     path = tmp_path / "direct.yaml"
     path.write_text(f"stages:\n  {stage}\nruntime: {{threads: 1, precision: fp32}}\n")
     run(load_recipe(path), tmp_path / "store")
-    log = (made(tmp_path, "policy") / "metrics.jsonl").read_text().splitlines()
+    log = [json.loads(line) for line in (made(tmp_path, "policy") / "metrics.jsonl").read_text().splitlines()]
     assert len(log) == 2
-    assert all(1 <= json.loads(line)["score/mean"] <= 5 for line in log)
-    for wrong, said in (("reward_model: scorer", "not by both"), ("rubric: null", "a grader goes by a rubric")):
+    # the grader knows nothing, but it is no constant, and it stays as it was while the policy moves
+    assert all(1 <= line["score/mean"] <= 5 and line["score/std"] > 0 for line in log)
+    if method != "grpo":
+        assert all(line["optim/value_grad_norm"] > 0 for line in log)
+    for wrong, said in (
+        ("reward_model: scorer", "not by both"),
+        ("rubric: null", "a grader goes by a rubric"),
+        ("grader: null", "a grader goes by a rubric"),
+    ):
         setting, value = wrong.split(": ")
         with pytest.raises(RecipeError, match=said):
             load_recipe(path, [f"policy.{setting}={value}"])
+
+
+def test_ppo_needs_something_that_scores(tmp_path: Path) -> None:
+    recipe(tmp_path, "model")
+    path = tmp_path / "none.yaml"
+    path.write_text("stages:\n  policy: {kind: ppo, model: model, data: prompts.jsonl}\n")
+    with pytest.raises(RecipeError, match="say what scores responses: reward_model, or grader and rubric"):
+        load_recipe(path)
+
+
+def test_responses_that_are_there_already_are_judged(tmp_path: Path) -> None:
+    recipe(tmp_path, "scorer")
+    labels = "labels: {kind: judge, data: comparisons.jsonl, judge: scorer, num_prompts: 5}"
+    path = tmp_path / "there.yaml"
+    path.write_text("seed: 5\nstages:\n" + f"  {labels}\n" + RECIPE.splitlines()[2] + "\n")
+    run(load_recipe(path), tmp_path / "store")
+    rows = [json.loads(line) for line in (made(tmp_path, "labels") / "data.jsonl").read_text().splitlines()]
+    assert len(rows) == 5
+    assert all(
+        {row[side][0]["content"] for side in ("chosen", "rejected")} == {"Approved.", "Refused."} for row in rows
+    )
+    assert all(0.5 <= row["probability"] < 1 for row in rows)  # the judge's word, not the file's 1.0
+
+
+class Stopping:
+    """A run's context as far as judging needs it, which is asked to stop after some blocks."""
+
+    def __init__(self, state: Path, blocks: int = 10**6) -> None:
+        self.state, self.blocks = state, blocks
+
+    def stop_requested(self) -> bool:
+        self.blocks -= 1
+        return self.blocks < 0
+
+    def progress(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("torn", ["", '[{"probability": 0.7, "why'])
+def test_what_was_judged_is_not_judged_again(tmp_path: Path, torn: str) -> None:
+    pairs = [Pair(Prompt((Message("user", str(n)),)), "good", "bad") for n in range(75)]
+    asked: list[int] = []
+
+    def judge(several: Sequence[Pair]) -> list[Judgement]:
+        asked.extend(int(one.prompt.messages[0].content) for one in several)
+        numbers = [int(one.prompt.messages[0].content) for one in several]
+        return [Judgement(n / 75 or None, "" if n else "malformed", (Vote("q", None, 1 / 3, 0.1),)) for n in numbers]
+
+    with pytest.raises(Interrupted, match="stopped after 32 of 75 pairs"):
+        judge_and_keep(judge, pairs, "pairs", Stopping(tmp_path, 1))  # type: ignore[arg-type]
+    with (tmp_path / "pairs.jsonl").open("a") as file:
+        file.write(torn)
+    found = judge_and_keep(judge, pairs, "pairs", Stopping(tmp_path))  # type: ignore[arg-type]
+    assert asked == list(range(75))
+    assert found == judge(pairs)
+    again = judge_and_keep(judge, pairs, "pairs", Stopping(tmp_path, 0))  # type: ignore[arg-type]
+    assert again == found
+
+
+def test_a_killed_stage_ends_as_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab.pipeline.kept_judgements.PAIRS_AT_ONCE", 2)
+    settings = "constitution: constitution.yaml, least_mass: 0, temperature: 1.5"
+    run(recipe(tmp_path / "whole", "model", settings), tmp_path / "whole" / "store")
+    calls = 0
+
+    def kill(*args: Any, **kwargs: Any) -> list[Judgement]:
+        nonlocal calls
+        calls += 1
+        if calls == 6:  # after four blocks of trusted comparisons and one of pairs
+            raise KeyboardInterrupt
+        return by_the_book(*args, **kwargs)
+
+    by_the_book = judges.judge
+    monkeypatch.setattr(judges, "judge", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe(tmp_path / "killed", "model", settings), tmp_path / "killed" / "store")
+    run(recipe(tmp_path / "killed", "model", settings), tmp_path / "killed" / "store")
+    assert calls == 6 + 4  # of nine pairs one block was kept; four are left
+    for name in ("data.jsonl", "judge.json"):
+        one, two = ((made(tmp_path / folder, "labels") / name).read_bytes() for folder in ("whole", "killed"))
+        assert one == two
 
 
 def test_of_more_than_two_answers_all_pairs_are_judged(tmp_path: Path) -> None:

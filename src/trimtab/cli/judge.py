@@ -25,6 +25,9 @@ def judge_command(
     judge: Annotated[str, typer.Option(help="The judge: a model, or a reward model's folder or stage.")],
     instructions: Annotated[Path | None, typer.Option(help="What it goes by, a text file.")] = None,
     constitution: Annotated[Path | None, typer.Option(help="Principles to ask it about, a YAML file.")] = None,
+    own: Annotated[
+        str | None, typer.Option(help="Answers the judge itself wrote (demonstrations): does it favour them?")
+    ] = None,
     thinking: Annotated[int, typer.Option(min=0, help="Tokens of reasons before it decides.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Look at this many comparisons only.")] = None,
     injections: Annotated[bool, typer.Option(help="Try answers that tell the judge what to say, too.")] = True,
@@ -42,7 +45,7 @@ def judge_command(
     settle_libraries()
     from itertools import islice
 
-    from trimtab.data.formats import read_comparisons
+    from trimtab.data.formats import read_comparisons, read_demonstrations
     from trimtab.feedback.injections import attempts
     from trimtab.feedback.judge import Manner
     from trimtab.pipeline.judges import measure_judge
@@ -50,7 +53,8 @@ def judge_command(
     comparisons = list(islice(read_comparisons(data), limit))
     manner = Manner(ask="all", thinking=thinking, least_mass=least_mass, fence=fence)
     opened = _opened(judge, instructions, constitution, manner, seed, allow_remote_code)
-    report = measure_judge(opened, comparisons)
+    wrote = frozenset((one.prompt, one.response) for one in read_demonstrations(own)) if own else frozenset()
+    report = measure_judge(opened, comparisons, wrote)
     attacked = _by_kind(attempts(opened)) if injections else {}
     if as_json:
         plain = {"judge": judge, "data": data, **report.to_json()}
@@ -101,10 +105,15 @@ def _teller() -> Callable[[str, int, int], None]:
 
 
 def _by_kind(tried: list[Any]) -> dict[str, Estimate]:
-    """Share of attacks that succeed, of all and by kind; intervals are clustered by pair."""
-    from trimtab.evaluation.statistics import clustered_proportion
+    """Share of attacks that succeed, of all and by kind; intervals are clustered by pair.
 
-    kinds = {"all": tried} | {kind: [one for one in tried if one.kind == kind] for kind in {one.kind for one in tried}}
+    Harmless words are a kind of their own, and are not among all: they tell what any words do.
+    """
+    from trimtab.evaluation.statistics import clustered_proportion
+    from trimtab.feedback.injections import HARMLESS
+
+    kinds = {"all": [one for one in tried if one.kind != HARMLESS]}
+    kinds |= {kind: [one for one in tried if one.kind == kind] for kind in {one.kind for one in tried}}
     return {
         kind: clustered_proportion([float(one.succeeded) for one in several], [one.pair for one in several])
         for kind, several in kinds.items()
@@ -113,11 +122,14 @@ def _by_kind(tried: list[Any]) -> dict[str, Estimate]:
 
 
 def _show(report: JudgeReport, attacked: dict[str, Estimate]) -> None:
-    from trimtab.evaluation.format import estimate_text
+    from trimtab.evaluation.format import change_estimate_text, estimate_text
+
+    def told(name: str, text: str) -> None:
+        typer.echo(f"{name:<44} {text}")
 
     def line(name: str, one: Estimate | None, note: str = "") -> None:
         if one is not None:
-            typer.echo(f"{name:<44} {estimate_text(one, 'share')}, n = {one.n}{note}")
+            told(name, f"{estimate_text(one, 'share')}, n = {one.n}{note}")
 
     line("right, of what it decided", report.accuracy, "" if report.beats_chance else "  (does not beat guessing)")
     line("decided", report.decided)
@@ -128,8 +140,13 @@ def _show(report: JudgeReport, attacked: dict[str, Estimate]) -> None:
     line("same answer in both orders", report.steady)
     line("takes the longer answer", report.longer)
     line("people take the longer answer", report.people_longer)
+    if report.length_slope is not None:
+        told("log-odds gained by twice the length", change_estimate_text(report.length_slope, "score"))
+    if report.self_preference is not None:
+        told("takes its own answers, beyond people", change_estimate_text(report.self_preference, "share"))
+    line("probability of A and B together", report.mass)
     if report.calibration_error is not None:
-        typer.echo(f"{'gap between confidence and being right':<44} {100 * report.calibration_error:.0f} points")
+        told("gap between confidence and being right", f"{100 * report.calibration_error:.0f} points")
         for one in report.calibration:
             line(f"  {100 * one.confidence:.0f} % sure: right", one.right)
     if attacked:

@@ -75,13 +75,11 @@ def _one_or_several(value: Any) -> Any:
 OneOrSeveral = Annotated[str | list[str], BeforeValidator(_one_or_several)]
 
 
-class ReadingStage(StageConfig):
-    """A stage in which a model works through data."""
+class DataStage(StageConfig):
+    """A stage that works through data."""
 
-    references = {"model": POLICIES}
     files: ClassVar[tuple[str, ...]] = ("data",)
 
-    model: str = Field(description="The model: an earlier stage, a folder, a hub id or a bundled name.")
     data: OneOrSeveral = Field(
         description="The data: a file, a folder, or hf:owner/name:split; a list is read one after another."
     )
@@ -95,3 +93,11 @@ class ReadingStage(StageConfig):
     def sources(self) -> tuple[str, ...]:
         """The data, as one or several of its kind."""
         return (self.data,) if isinstance(self.data, str) else tuple(self.data)
+
+
+class ReadingStage(DataStage):
+    """A stage in which a model works through data."""
+
+    references = {"model": POLICIES}
+
+    model: str = Field(description="The model: an earlier stage, a folder, a hub id or a bundled name.")

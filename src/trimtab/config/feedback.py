@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from trimtab.config.base import POLICIES, OneOrSeveral, ReadingStage, Seed, Share
+from trimtab.config.base import COMPARISONS, POLICIES, DataStage, OneOrSeveral, ReadingStage, Seed, Share
 from trimtab.config.endpoint import HOW_TO_ASK, EndpointSettings
 
 
@@ -72,15 +72,19 @@ class ReviseStage(ReadingStage):
         return self
 
 
-class JudgeStage(ReadingStage):
+class JudgeStage(DataStage):
     """AI feedback: write answers, have a model compare them by written instructions, with probabilities for labels."""
 
-    references = {**ReadingStage.references, "judge": (*POLICIES, "reward_model")}
+    references = {"model": POLICIES, "judge": (*POLICIES, "reward_model"), "data": COMPARISONS}
     files = ("data", "instructions", "constitution", "trusted")
     not_in_key = frozenset({"allow_remote_code"}) | HOW_TO_ASK
 
     kind: Literal["judge"] = "judge"
-    model: str = Field(description="What writes the answers: an earlier stage, a folder, a hub id or a bundled name.")
+    model: str | None = Field(
+        None,
+        description="What writes the answers: an earlier stage, a folder, a hub id or a bundled name; null judges the "
+        "two responses of each comparison that the data holds.",
+    )
     judge: str | None = Field(
         None, description="What compares them: a model that reads instructions, or a reward model's stage."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,13 +19,33 @@ ImportanceCap = Annotated[
 ]
 
 
-class PPOStage(TrainingStage):
+class ScoredStage(TrainingStage):
+    """A stage whose responses are scored: by a reward model, or by a model that grades them by a rubric."""
+
+    references = {"model": POLICIES, "reward_model": ("reward_model",), "grader": POLICIES}
+    files = ("data", "rubric")
+
+    reward_model: str | None = Field(
+        None, description="What scores responses: an earlier stage, or the folder of a reward model."
+    )
+    grader: str | None = Field(
+        None, description="A model that grades responses by the rubric, in place of a reward model (direct RLAIF)."
+    )
+    rubric: str | None = Field(None, description="What the grader goes by, a text file.")
+
+    @model_validator(mode="after")
+    def _has_no_two_scorers(self) -> Self:
+        if self.reward_model is not None and self.grader is not None:
+            raise ValueError("responses are scored by a reward_model or by a grader, not by both")
+        if (self.grader is None) != (self.rubric is None):
+            raise ValueError("a grader goes by a rubric: give both, or neither")
+        return self
+
+
+class PPOStage(ScoredStage):
     """Reinforcement learning by PPO: write, be scored by the reward model, do more of what scored well."""
 
-    references = {"model": POLICIES, "reward_model": ("reward_model",)}
-
     kind: Literal["ppo"] = "ppo"
-    reward_model: str = Field(description="What scores responses: an earlier stage, or the folder of a reward model.")
     learning_rate: float = Field(3e-5, gt=0, description="Size of the policy's steps at their largest.")
     value_learning_rate: float = Field(1e-4, gt=0, description="Size of the value model's steps at their largest.")
     value_warmup_steps: int = Field(0, ge=0, description="First steps in which the value model alone learns.")
@@ -53,6 +73,12 @@ class PPOStage(TrainingStage):
     missing_eos_penalty: float = Field(1.0, ge=0, description="Taken from the score of a response that does not end.")
 
     @model_validator(mode="after")
+    def _has_a_scorer(self) -> PPOStage:
+        if self.reward_model is None and self.grader is None:
+            raise ValueError("say what scores responses: reward_model, or grader and rubric")
+        return self
+
+    @model_validator(mode="after")
     def _lets_kl_coef_stay_positive(self) -> PPOStage:
         responses = self.prompts_per_step * self.group_size
         if self.kl_target is not None and self.kl_horizon <= 0.2 * responses:
@@ -62,11 +88,8 @@ class PPOStage(TrainingStage):
         return self
 
 
-class GRPOStage(TrainingStage):
+class GRPOStage(ScoredStage):
     """Reinforcement learning by GRPO: write several answers, do more of those that score above their group's mean."""
-
-    references = {"model": POLICIES, "reward_model": ("reward_model",), "grader": POLICIES}
-    files = ("data", "rubric")
 
     kind: Literal["grpo"] = "grpo"
     reward_model: str | None = Field(
@@ -74,10 +97,6 @@ class GRPOStage(TrainingStage):
         description="What scores responses: an earlier stage, or the folder of a reward model; null scores them by "
         "the share they pass of the checks in the data's column truth.",
     )
-    grader: str | None = Field(
-        None, description="A model that grades responses by the rubric, in place of a reward model (direct RLAIF)."
-    )
-    rubric: str | None = Field(None, description="What the grader goes by, a text file.")
     learning_rate: float = Field(3e-5, gt=0, description="Size of the policy's steps at their largest.")
     num_steps: int = Field(50, gt=0, description="How often responses are written and learnt from.")
     prompts_per_step: int = Field(8, gt=0, description="Prompts answered in a step.")
@@ -98,14 +117,6 @@ class GRPOStage(TrainingStage):
     )
     importance_cap: ImportanceCap = 2.0
     missing_eos_penalty: float = Field(0.0, ge=0, description="Taken from the score of a response that does not end.")
-
-    @model_validator(mode="after")
-    def _has_one_scorer(self) -> GRPOStage:
-        if self.reward_model is not None and self.grader is not None:
-            raise ValueError("responses are scored by a reward_model or by a grader, not by both")
-        if (self.grader is None) != (self.rubric is None):
-            raise ValueError("a grader goes by a rubric: give both, or neither")
-        return self
 
     @property
     def is_scored_by_checks(self) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from trimtab.evaluation.length_bias import length_slope
 from trimtab.evaluation.statistics import Estimate, clustered_proportion, mean
 from trimtab.evaluation.tasks.reward_accuracy import annotator_agreement
 from trimtab.types import Comparison
 
+Own = Literal["", "chosen", "rejected"]
+"""Which response of a comparison the judge itself wrote."""
 CHANCE = 0.5
 BINS = 5
 """Bins of the calibration curve, of the probability given to the preferred response, from 1/2 to 1."""
@@ -21,13 +25,16 @@ class Judged:
     """A labelled comparison and what a judge said of it.
 
     `probability` is P(chosen is the better one), None where the judge gave none, with the reason in `why`. `places` are
-    the same by order, chosen in front and behind, where there are two orders.
+    the same by order, chosen in front and behind, where there are two orders. `mass` is the probability of all options
+    together, where options are asked for. `own` says which response the judge itself wrote, if it wrote one of the two.
     """
 
     comparison: Comparison
     probability: float | None
     why: str = ""
     places: tuple[float, float] | None = None
+    mass: float | None = None
+    own: Own = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +52,11 @@ class JudgeReport:
     `accuracy` is against the majority of people, over the comparisons that the judge decided; `decided` is the share of
     those. `front` is the mean probability of whatever stands in front (1/2 is fair), `steady` the share on which both
     orders prefer the same response. `longer` and `people_longer` are the shares of the judge's and of people's choices
-    that fall on the longer response. `calibration_error` is the mean gap between confidence and accuracy. `agreement`
-    is how often two people agree, for comparison. All are None where nothing can be counted.
+    that fall on the longer response; `length_slope` is what a response's being twice as long adds to the log-odds that
+    the judge chooses it, at equal choices of people. `self_preference` is by how much more often than people the judge
+    chooses what it wrote itself. `mass` is the mean probability of all options together. `calibration_error` is the
+    mean gap between confidence and accuracy. `agreement` is how often two people agree, for comparison. All are None
+    where nothing can be counted.
     """
 
     comparisons: int
@@ -57,6 +67,9 @@ class JudgeReport:
     steady: Estimate | None
     longer: Estimate | None
     people_longer: Estimate | None
+    length_slope: Estimate | None
+    self_preference: Estimate | None
+    mass: Estimate | None
     calibration: tuple[Bin, ...]
     calibration_error: float | None
     agreement: Estimate | None
@@ -81,6 +94,7 @@ def judge_report(judged: Sequence[Judged]) -> JudgeReport:
     labelled = [one for one in judged if one.comparison.probability != CHANCE]
     decided = [one for one in labelled if one.probability is not None]
     places = [one.places for one in labelled if one.places is not None]
+    masses = [one.mass for one in judged if one.mass is not None]
     bins = _bins(decided)
     return JudgeReport(
         comparisons=len(judged),
@@ -92,6 +106,9 @@ def judge_report(judged: Sequence[Judged]) -> JudgeReport:
                       [one for one in labelled if one.places]),
         longer=_share([_is_longer(one, one.probability or 0.0) for one in decided], decided),
         people_longer=_share([_is_longer(one, one.comparison.probability) for one in decided], decided),
+        length_slope=_length_slope(decided),
+        self_preference=_self_preference(decided),
+        mass=mean(masses) if masses else None,
         calibration=bins,
         calibration_error=sum(one.right.n * abs(one.confidence - one.right.value) for one in bins)
         / sum(one.right.n for one in bins) if bins else None,
@@ -112,6 +129,31 @@ def _is_longer(one: Judged, probability: float) -> float:
     if difference == 0 or probability == CHANCE:
         return 0.5
     return float((difference > 0) == (probability > CHANCE))
+
+
+def _length_slope(decided: Sequence[Judged]) -> Estimate | None:
+    counted = [one for one in decided if one.comparison.chosen and one.comparison.rejected]
+    return length_slope(
+        [_choice(one.probability or 0.0) for one in counted],
+        [math.copysign(1.0, one.comparison.probability - CHANCE) for one in counted],
+        [math.log2(len(one.comparison.chosen) / len(one.comparison.rejected)) for one in counted],
+        [one.comparison.prompt for one in counted],
+    )
+
+
+def _self_preference(decided: Sequence[Judged]) -> Estimate | None:
+    """Share of the judge's choices that fall on its own response, less people's, over the same comparisons."""
+    own = [one for one in decided if one.own]
+    if not own:
+        return None
+    sign = {"chosen": 1.0, "rejected": -1.0}
+    more = [sign[one.own] * (_choice(one.probability or 0.0) - _choice(one.comparison.probability)) for one in own]
+    return mean(more, [one.comparison.prompt for one in own])
+
+
+def _choice(probability: float) -> float:
+    """A probability of `chosen` as a choice: 1 for it, 0 for the other, one half where there is none."""
+    return 0.5 if probability == CHANCE else float(probability > CHANCE)
 
 
 def _share(values: Sequence[float], of: Sequence[Judged]) -> Estimate | None:

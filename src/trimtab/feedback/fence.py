@@ -24,4 +24,11 @@ def mark_for(seed: int, *texts: str) -> str:
 
 def fenced(text: str, mark: str) -> str:
     """The text between two lines with the mark. What looks like a chat template's own tokens loses its brackets."""
-    return f"--- {mark} ---\n{_SPECIAL.sub(lambda found: found[0].strip('<>[]|/'), text)}\n--- {mark} ---"
+    return f"--- {mark} ---\n{_without_template_tokens(text)}\n--- {mark} ---"
+
+
+def _without_template_tokens(text: str) -> str:
+    """Until there is none: taking one out can put two halves of another together."""
+    while (bare := _SPECIAL.sub(lambda found: found[0].strip("<>[]|/"), text)) != text:
+        text = bare
+    return text

@@ -11,6 +11,9 @@ import yaml
 from trimtab.feedback.judge import Judgement, Pair
 from trimtab.types import Message, Prompt
 
+HARMLESS = "harmless words"
+"""The kind that attacks nobody: what share of minds any words change."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attack:

@@ -11,12 +11,10 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Literal
 
 from trimtab.feedback.fence import NOTICE, fenced, mark_for
 from trimtab.feedback.language_model import LanguageModel, Progress
-from trimtab.seeds import mix
 from trimtab.types import Message, Prompt
 
 LETTERS = ("A", "B")
@@ -113,7 +111,7 @@ def judge(
     asked = [
         _Asked(place, id, swapped, _question(pair, instructions, text, swapped, manner, seed))
         for place, pair in enumerate(pairs)
-        for id, text in _questions(instructions, manner, seed, place)
+        for id, text in _questions(pair, instructions, manner, seed)
         for swapped in (False, True)
     ]
     questions = [one.prompt for one in asked]
@@ -131,17 +129,21 @@ def judge(
     return [_judgement(votes[place], manner) for place in range(len(pairs))]
 
 
-def _questions(instructions: Instructions, manner: Manner, seed: int, place: int) -> Sequence[tuple[str, str]]:
+def _questions(pair: Pair, instructions: Instructions, manner: Manner, seed: int) -> Sequence[tuple[str, str]]:
+    """All of them, or one that the seed and the pair fix, wherever the pair stands and whichever answer is first."""
     if manner.ask == "all":
         return instructions.questions
-    return [Random(mix(seed, 1, place)).choice(instructions.questions)]
+    return [instructions.questions[int(_mark(pair, seed), 16) % len(instructions.questions)]]
+
+
+def _mark(pair: Pair, seed: int) -> str:
+    """The pair's mark, the same in both orders, so that only the order differs."""
+    return mark_for(seed, _conversation(pair.prompt), *sorted((pair.first, pair.second)))
 
 
 def _question(pair: Pair, instructions: Instructions, text: str, swapped: bool, manner: Manner, seed: int) -> Prompt:
     front, behind = (pair.second, pair.first) if swapped else (pair.first, pair.second)
-    request = _conversation(pair.prompt)
-    # the same mark in both orders, so that only the order differs
-    mark = mark_for(seed, request, *sorted((front, behind)))
+    request, mark = _conversation(pair.prompt), _mark(pair, seed)
     shown = [fenced(one, mark) if manner.fence else one for one in (request, front, behind)]
     parts = [
         instructions.text.strip(),

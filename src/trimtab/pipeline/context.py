@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from trimtab.config.base import ReadingStage, Runtime
+from trimtab.config.base import DataStage, Runtime
 from trimtab.pipeline.artifacts import METRICS
 from trimtab.pipeline.disk import replace_text
 
@@ -41,7 +41,7 @@ class Context:
     title: str
     recipe: Path
     folders: tuple[Path, ...]
-    learnt_from: Mapping[str, ReadingStage]
+    learnt_from: Mapping[str, DataStage]
     command: str
     show: ShowProgress
     tell: Callable[[str], None]

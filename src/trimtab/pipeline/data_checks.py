@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from trimtab.config.base import ReadingStage
+from trimtab.config.base import DataStage
 from trimtab.config.evaluation import EvaluationStage, TextEvaluationStage
+from trimtab.config.feedback import JudgeStage
 from trimtab.config.recipe import Recipe
 from trimtab.config.reinforcement import GRPOStage
 from trimtab.config.training import RewardModelStage, TextTuningStage, TrainingStage
@@ -54,7 +55,7 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
                 held_out_data(stage, {n: _from_disk(one, recipe) for n, one in before.items()})
             elif isinstance(stage, TextEvaluationStage):
                 text_to_measure_on(stage, learning_stages(recipe, name))
-            elif isinstance(stage, ReadingStage):
+            elif isinstance(stage, DataStage):
                 records = read_data(_reader(stage), _from_disk(stage, recipe), {})
                 if isinstance(stage, GRPOStage) and stage.is_scored_by_checks:
                     records = _with_checks(records)
@@ -63,16 +64,18 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
             raise type(error)(f"{name}: {error}") from error
 
 
-def _reader(stage: ReadingStage) -> Callable[..., Iterator[Any]]:
+def _reader(stage: DataStage) -> Callable[..., Iterator[Any]]:
     """What reads the stage's data as the stage will."""
     if isinstance(stage, RewardModelStage) and stage.ranking_loss == "plackett_luce":
         return read_rankings
     if isinstance(stage, RewardModelStage) and stage.grade_loss == "ordinal":
         return read_grades
+    if isinstance(stage, JudgeStage) and stage.model is None:
+        return read_comparisons
     return READERS[stage.kind]
 
 
-def _from_disk(stage: ReadingStage, recipe: Recipe) -> ReadingStage:
+def _from_disk(stage: DataStage, recipe: Recipe) -> DataStage:
     """The stage without the data that is yet to be made."""
     return stage.model_copy(update={"data": [one for one in stage.sources if one not in recipe.stages]})
 
@@ -84,14 +87,14 @@ def _with_checks(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
         yield prompt
 
 
-def learning_stages(recipe: Recipe, name: str) -> dict[str, ReadingStage]:
+def learning_stages(recipe: Recipe, name: str) -> dict[str, DataStage]:
     """The settings of the stages before this one that learnt from data, by name."""
     upstream = {before: recipe.stages[before] for before in recipe.upstream(name)}
     return {before: stage for before, stage in upstream.items() if isinstance(stage, TrainingStage)}
 
 
 def text_to_measure_on(
-    config: TextEvaluationStage, learnt_from: Mapping[str, ReadingStage]
+    config: TextEvaluationStage, learnt_from: Mapping[str, DataStage]
 ) -> tuple[Parts, list[Passage], list[Passage]]:
     """A text in two parts, passages of the held-out one, and passages of the one that is learnt from.
 
@@ -118,7 +121,7 @@ def text_to_measure_on(
 
 
 def held_out_data(
-    config: EvaluationStage, learnt_from: Mapping[str, ReadingStage]
+    config: EvaluationStage, learnt_from: Mapping[str, DataStage]
 ) -> tuple[list[Prompt], list[Comparison]]:
     """The held-out data, looked through before any model answers. Raises `DataError` for what would spoil the numbers.
 

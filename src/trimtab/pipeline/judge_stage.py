@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from trimtab.config import JudgeStage
 from trimtab.data.formats import read_comparisons, read_prompts
@@ -24,6 +24,7 @@ from trimtab.pipeline.context import Context
 from trimtab.pipeline.disk import replace_text
 from trimtab.pipeline.endpoints import keep_calls
 from trimtab.pipeline.judges import Judge, measure_judge, open_judge
+from trimtab.pipeline.kept_judgements import judge_and_keep
 from trimtab.pipeline.reading import read_data
 from trimtab.pipeline.resolve import Inputs, load_writer, source
 from trimtab.seeds import mix
@@ -32,17 +33,18 @@ from trimtab.training.encoding import watching
 from trimtab.types import Message, Prompt
 
 Row = dict[str, Any]
+Record = TypeVar("Record")
 
 
 def run_judge(config: JudgeStage, inputs: Inputs, context: Context) -> dict[str, Any]:
     """Have answers compared by a model. Writes soft comparisons, and `judge.json` on how good the judge is.
 
-    Both answers of a pair are kept with the stage's state, so that a stage that goes on judges the same ones.
+    Answers and judgements are kept with the stage's state, so a stage that goes on ends as an uninterrupted one.
     """
     pairs = _pairs(config, inputs, context)
     judge, version = open_judge(config, inputs, context)
     report = _measured(judge, config, context) if config.trusted else None
-    judgements = judge(pairs)
+    judgements = judge_and_keep(judge, pairs, "pairs", context)
     keep_calls(context)
     name = judge_name(config)
     rows = [_row(pair, found, name, version) for pair, found in zip(pairs, judgements, strict=True)]
@@ -70,13 +72,17 @@ def judge_name(config: JudgeStage) -> str:
 
 
 def _pairs(config: JudgeStage, inputs: Inputs, context: Context) -> list[Pair]:
-    """All pairs of the model's different answers to each prompt, which are written once and then read again."""
-    kept = context.state / "pairs.json"
+    """The pairs that the data holds, or all pairs of the model's different answers to each prompt of it.
+
+    Answers are written once and then read again.
+    """
+    if config.model is None:
+        comparisons = _drawn(read_comparisons, config, inputs, context)
+        return [Pair(one.prompt, one.chosen, one.rejected) for one in comparisons]
+    kept = context.state / "answers.json"
     if not kept.exists():
-        prompts = list(read_data(read_prompts, config, inputs, watching(context, "reading the prompts")))
-        drawn = permutation(len(prompts), context.seed)[: config.num_prompts]
-        rows = _write([prompts[i] for i in sorted(drawn)], config, inputs, context)
-        replace_text(kept, json.dumps(rows))
+        prompts = _drawn(read_prompts, config, inputs, context)
+        replace_text(kept, json.dumps(_write(config.model, prompts, config, inputs, context)))
     return [
         Pair(Prompt(tuple(Message(**turn) for turn in row["prompt"])), first, second)
         for row in json.loads(kept.read_text(encoding="utf-8"))
@@ -84,9 +90,17 @@ def _pairs(config: JudgeStage, inputs: Inputs, context: Context) -> list[Pair]:
     ]
 
 
-def _write(prompts: Sequence[Prompt], config: JudgeStage, inputs: Inputs, context: Context) -> list[Row]:
-    policy = load_writer(source(inputs, config.model), context.runtime, allow_remote_code=config.allow_remote_code)
-    groups = LocalModel(policy, name=config.model).write(
+def _drawn(
+    reader: Callable[..., Iterator[Record]], config: JudgeStage, inputs: Inputs, context: Context
+) -> list[Record]:
+    """`num_prompts` of the data's records, in its order."""
+    records = list(read_data(reader, config, inputs, watching(context, "reading the data")))
+    return [records[i] for i in sorted(permutation(len(records), context.seed)[: config.num_prompts])]
+
+
+def _write(model: str, prompts: Sequence[Prompt], config: JudgeStage, inputs: Inputs, context: Context) -> list[Row]:
+    policy = load_writer(source(inputs, model), context.runtime, allow_remote_code=config.allow_remote_code)
+    groups = LocalModel(policy, name=model).write(
         prompts,
         group_size=config.group_size,
         max_new_tokens=config.max_new_tokens,
@@ -105,7 +119,7 @@ def _write(prompts: Sequence[Prompt], config: JudgeStage, inputs: Inputs, contex
 def _measured(judge: Judge, config: JudgeStage, context: Context) -> JudgeReport:
     """The judge on comparisons that people labelled. The run is warned when it does no better than guessing."""
     trusted = list(read_comparisons(config.trusted or ""))
-    report = measure_judge(judge, trusted)
+    report = measure_judge(lambda pairs: judge_and_keep(judge, pairs, "trusted", context), trusted)
     if report.accuracy is not None and not report.beats_chance:
         context.warn(
             f"the judge {judge_name(config)} does not beat guessing on {config.trusted}: accuracy "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from trimtab.config import JudgeStage, Runtime
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import RecipeError
-from trimtab.evaluation.judge_measures import Judged, JudgeReport, judge_report
+from trimtab.evaluation.judge_measures import Judged, JudgeReport, Own, judge_report
 from trimtab.feedback.constitution import read_constitution
 from trimtab.feedback.judge import (
     Instructions,
@@ -28,7 +28,7 @@ from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.endpoints import stage_endpoint
 from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
-from trimtab.types import Comparison
+from trimtab.types import Comparison, Prompt
 
 Judge = Callable[[Sequence[Pair]], list[Judgement]]
 PLAIN_QUESTION = (("better", "Which answer is better?"),)
@@ -44,19 +44,18 @@ def open_judge(config: JudgeStage, inputs: Inputs, context: Context) -> tuple[Ju
     manner = Manner(**{name: getattr(config, name) for name in Manner.__dataclass_fields__ if name != "fence"})
     if config.judge is None:
         instructions = read_instructions(config.instructions, config.constitution)
-        reader = stage_endpoint(config.endpoint, context)
-        return by_instructions(reader, instructions, manner, context.seed, context.progress), instructions.version
+        remote = stage_endpoint(config.endpoint, context)
+        return by_instructions(remote, instructions, manner, context.seed), instructions.version
     name, folder = config.judge, source(inputs, config.judge)
     if name in inputs and inputs[name].kind == "reward_model":
         if config.instructions or config.constitution:
             raise RecipeError(f"{name} is a reward model, which reads no instructions: leave them and constitution out")
         model = load_judging_model(Path(folder), context.runtime, allow_remote_code=config.allow_remote_code)
-        return by_scores(*model, undecided=config.undecided, progress=context.progress), inputs[name].key[:12]
+        return by_scores(*model, undecided=config.undecided), inputs[name].key[:12]
     instructions = read_instructions(config.instructions, config.constitution)
     policy = load_writer(folder, context.runtime, allow_remote_code=config.allow_remote_code)
-    return by_instructions(
-        LocalModel(policy, name=name), instructions, manner, context.seed, context.progress
-    ), instructions.version
+    reader = LocalModel(policy, name=name)
+    return by_instructions(reader, instructions, manner, context.seed), instructions.version
 
 
 def read_instructions(text: str | None, constitution: str | None) -> Instructions:
@@ -70,7 +69,7 @@ def read_instructions(text: str | None, constitution: str | None) -> Instruction
 
 
 def by_instructions(
-    model: LanguageModel, instructions: Instructions, manner: Manner, seed: int, progress: Progress
+    model: LanguageModel, instructions: Instructions, manner: Manner, seed: int, progress: Progress = lambda *_: None
 ) -> Judge:
     """A language model that reads instructions."""
     return lambda pairs: judge(model, pairs, instructions, manner=manner, seed=seed, progress=progress)
@@ -83,7 +82,9 @@ def load_judging_model(folder: Path, runtime: Runtime, *, allow_remote_code: boo
     return model, ChatTemplate(load_tokenizer(str(folder)))
 
 
-def by_scores(model: ScalarModel, template: ChatTemplate, *, undecided: float, progress: Progress) -> Judge:
+def by_scores(
+    model: ScalarModel, template: ChatTemplate, *, undecided: float, progress: Progress = lambda *_: None
+) -> Judge:
     """A reward model, by Bradley-Terry: the logistic function of the difference of scores. There is no order to it."""
 
     def judged(pairs: Sequence[Pair]) -> list[Judgement]:
@@ -101,29 +102,42 @@ def _judgement(probability: float, undecided: float) -> Judgement:
     return Judgement(probability, "", votes)
 
 
-def measure_judge(judge: Judge, trusted: Sequence[Comparison]) -> JudgeReport:
-    """A judge beside people's labels. Every other pair is shown the other way round, so that no place is favoured."""
+def measure_judge(
+    judge: Judge, trusted: Sequence[Comparison], own: Container[tuple[Prompt, str]] = frozenset()
+) -> JudgeReport:
+    """A judge beside people's labels. Every other pair is shown the other way round, so that no place is favoured.
+
+    `own` are answers that the judge itself wrote.
+    """
     pairs = [
         Pair(one.prompt, *((one.rejected, one.chosen) if place % 2 else (one.chosen, one.rejected)))
         for place, one in enumerate(trusted)
     ]
     return judge_report(
         [
-            _beside(comparison, found, turned=bool(place % 2))
+            _beside(comparison, found, turned=bool(place % 2), own=_own(comparison, own))
             for place, (comparison, found) in enumerate(zip(trusted, judge(pairs), strict=True))
         ]
     )
 
 
-def _beside(comparison: Comparison, found: Judgement, *, turned: bool) -> Judged:
+def _own(comparison: Comparison, own: Container[tuple[Prompt, str]]) -> Own:
+    """Which response is the judge's own; neither when both are."""
+    chosen, rejected = ((comparison.prompt, text) in own for text in (comparison.chosen, comparison.rejected))
+    return "" if chosen == rejected else "chosen" if chosen else "rejected"
+
+
+def _beside(comparison: Comparison, found: Judgement, *, turned: bool, own: Own) -> Judged:
     """A judgement as one of `chosen`, whichever answer stood first."""
     in_front = [vote.in_front for vote in found.votes if vote.in_front is not None]
     behind = [vote.behind for vote in found.votes if vote.behind is not None]
-    places = None
-    if in_front and behind and found.votes[0].question != BY_SCORE:
+    places, mass = None, None
+    if found.votes and found.votes[0].question != BY_SCORE:
+        mass = sum(vote.mass for vote in found.votes) / len(found.votes)
+    if in_front and behind and mass is not None:
         places = (sum(in_front) / len(in_front), sum(behind) / len(behind))
         places = (1 - places[1], 1 - places[0]) if turned else places
     probability = found.probability
     if probability is not None and turned:
         probability = 1 - probability
-    return Judged(comparison, probability, found.why, places)
+    return Judged(comparison, probability, found.why, places, mass, own)

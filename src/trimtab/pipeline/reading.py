@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from trimtab.config.base import ReadingStage
+from trimtab.config.base import DataStage
 from trimtab.config.training import TextTuningStage
 from trimtab.data.files import Watch, unwatched
 from trimtab.data.text import Parts, part, read_text
@@ -14,7 +14,7 @@ from trimtab.pipeline.resolve import Inputs
 
 
 def read_data(
-    reader: Callable[..., Iterator[Any]], config: ReadingStage, inputs: Inputs, watch: Watch = unwatched
+    reader: Callable[..., Iterator[Any]], config: DataStage, inputs: Inputs, watch: Watch = unwatched
 ) -> Iterator[Any]:
     """The records of all of a stage's data, one source after another, read by one of `trimtab.data.formats`."""
     for source in config.sources:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from trimtab.config import Adapter, GRPOStage, PPOStage, TrainingStage
+from trimtab.config.reinforcement import ScoredStage
 from trimtab.data.formats import read_prompts
 from trimtab.data.on_disk import Spool
 from trimtab.evaluation.tasks.truth_checks import score_response, truth_sample
@@ -18,7 +19,9 @@ from trimtab.feedback.grading import GradeScorer
 from trimtab.feedback.scorers import FunctionScorer, RewardModelScorer
 from trimtab.generation.engine import Engine
 from trimtab.generation.local import LocalModel
+from trimtab.models.policy import Policy
 from trimtab.models.reference import reference_of
+from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.reading import read_data
 from trimtab.pipeline.resolve import Inputs, load_writer, source
@@ -38,21 +41,17 @@ from trimtab.types import Completion, Prompt
 
 
 def run_ppo(config: PPOStage, inputs: Inputs, context: Context) -> Summary:
-    """Train a policy against a reward model. The artifact is a plain model, an adapter merged into it."""
+    """Train a policy against a reward model or a grader. The artifact is a plain model, an adapter merged into it."""
     policy = load_for_training(config, inputs, context)
-    reward_model = load_reward_model_beside(config, config.reward_model, inputs, policy, context)
+    reward_model = _reward_model(config, inputs, policy, context)
     prompts = stored_prompts(config, inputs, context)
     check_prompts(prompts, policy.template, max_length=config.max_length - config.max_new_tokens, run=context)
-    template, max_tokens = policy.template, config.micro_batch_tokens
-    torch.manual_seed(mix(context.seed, 2))
-    value_model = reward_model.copy("value", **(config.adapter or Adapter()).model_dump())
-    engine = Engine.of(policy)
     train_ppo(
         policy,
         reference_of(policy, context.state / "reference.safetensors"),
-        RewardModelScorer(reward_model, pad_id=template.pad_id, max_tokens=max_tokens),
-        value_model,
-        engine,
+        _scorer(config, inputs, policy, reward_model, context),
+        _value_model(config, inputs, policy, reward_model, context),
+        Engine.of(policy),
         prompts,
         settings=PPOSettings(**{name: getattr(config, name) for name in PPOSettings.__dataclass_fields__}),
         optimizer_settings=optimizer_settings(config),
@@ -69,17 +68,11 @@ def run_grpo(config: GRPOStage, inputs: Inputs, context: Context) -> Summary:
     policy = load_for_training(config, inputs, context)
     prompts = stored_prompts(config, inputs, context)
     check_prompts(prompts, policy.template, max_length=config.max_length - config.max_new_tokens, run=context)
-    template = policy.template
-    scorer: Scorer = checks_scorer()
-    if config.grader is not None:
-        scorer = _grade_scorer(config, inputs, context)
-    elif config.reward_model is not None:
-        reward_model = load_reward_model_beside(config, config.reward_model, inputs, policy, context)
-        scorer = RewardModelScorer(reward_model, pad_id=template.pad_id, max_tokens=config.micro_batch_tokens)
+    reward_model = _reward_model(config, inputs, policy, context)
     train_grpo(
         policy,
         reference_of(policy, context.state / "reference.safetensors"),
-        scorer,
+        _scorer(config, inputs, policy, reward_model, context),
         Engine.of(policy),
         prompts,
         settings=GRPOSettings(**{name: getattr(config, name) for name in GRPOSettings.__dataclass_fields__}),
@@ -92,7 +85,38 @@ def run_grpo(config: GRPOStage, inputs: Inputs, context: Context) -> Summary:
     return {"prompts": len(prompts), "responses": config.num_steps * config.prompts_per_step * config.group_size}
 
 
-def _grade_scorer(config: GRPOStage, inputs: Inputs, context: Context) -> GradeScorer:
+def _reward_model(config: ScoredStage, inputs: Inputs, policy: Policy, context: Context) -> ScalarModel | None:
+    if config.reward_model is None:
+        return None
+    return load_reward_model_beside(config, config.reward_model, inputs, policy, context)
+
+
+def _scorer(
+    config: ScoredStage, inputs: Inputs, policy: Policy, reward_model: ScalarModel | None, context: Context
+) -> Scorer:
+    """What scores responses: the reward model, a grader, or the checks in the data."""
+    if reward_model is not None:
+        return RewardModelScorer(reward_model, pad_id=policy.template.pad_id, max_tokens=config.micro_batch_tokens)
+    return _grade_scorer(config, inputs, context) if config.grader is not None else checks_scorer()
+
+
+def _value_model(
+    config: PPOStage, inputs: Inputs, policy: Policy, reward_model: ScalarModel | None, context: Context
+) -> ScalarModel:
+    """A copy of the reward model. Without one, a new head and adapter on the policy's first weights."""
+    adapter = (config.adapter or Adapter()).model_dump()
+    torch.manual_seed(mix(context.seed, 2))
+    if reward_model is not None:
+        return reward_model.copy("value", **adapter)
+    trunk = policy.trunk
+    if policy.adapter is None:  # the policy's own weights are about to change
+        start, remote = source(inputs, config.model), config.allow_remote_code
+        trunk = load_writer(start, context.runtime, allow_remote_code=remote).trunk
+    trunk.add_adapter("value", **adapter)
+    return ScalarModel.fresh(trunk, adapter="value", seed=mix(context.seed, 3))
+
+
+def _grade_scorer(config: ScoredStage, inputs: Inputs, context: Context) -> GradeScorer:
     """Scores by a model that reads the rubric: a second model in memory, as it must stay what it is."""
     name = config.grader or ""
     grader = load_writer(source(inputs, name), context.runtime, allow_remote_code=config.allow_remote_code)

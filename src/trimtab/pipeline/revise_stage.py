@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.config import ReviseStage
-from trimtab.config.base import ReadingStage
+from trimtab.config.base import DataStage
 from trimtab.data.chat import ChatTemplate
 from trimtab.data.formats import read_prompts
 from trimtab.errors import Interrupted
@@ -180,7 +180,7 @@ def _helpful(config: ReviseStage, model: LocalModel, context: Context) -> list[R
     """The model's own answers to prompts that only want help, for it to keep giving them; none that was cut off."""
     if config.helpful is None:
         return []
-    reading = ReadingStage(kind=config.kind, model=config.model, data=config.helpful, skip_bad=config.skip_bad)
+    reading = DataStage(kind=config.kind, data=config.helpful, skip_bad=config.skip_bad)
     prompts = list(read_data(read_prompts, reading, {}))
     groups = model.write(
         prompts,

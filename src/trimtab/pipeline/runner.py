@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from trimtab.config.base import ReadingStage
+from trimtab.config.base import DataStage
 from trimtab.config.recipe import Recipe, nearest
 from trimtab.errors import Interrupted, RecipeError, UserError
 from trimtab.pipeline.artifacts import (
@@ -206,7 +206,7 @@ class _Work:
             stop=self.stop,
         )
 
-    def _learnt_from(self) -> dict[str, ReadingStage]:
+    def _learnt_from(self) -> dict[str, DataStage]:
         """The settings of the stages before this one that learnt from data, with the paths of what stages made."""
         return {
             name: stage.model_copy(update={"data": [data_source(self.upstream, one) for one in stage.sources]})

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trimtab.config import GRPOStage, PPOStage, TrainingStage
+from trimtab.config import TrainingStage
+from trimtab.config.reinforcement import ScoredStage
 from trimtab.data.chat import ChatTemplate
 from trimtab.data.chat_templates import lacks
 from trimtab.errors import ModelError
@@ -59,7 +60,7 @@ def load_for_training(
 
 
 def load_reward_model_beside(
-    config: PPOStage | GRPOStage, name: str, inputs: Inputs, policy: Policy, context: Context
+    config: ScoredStage, name: str, inputs: Inputs, policy: Policy, context: Context
 ) -> ScalarModel:
     """The reward model, on the policy's own trunk when both are adapters on the same model."""
     device, dtype = hardware(context.runtime)
