@@ -211,7 +211,10 @@ def test_a_runs_stage_is_a_model(trimtab: CommandLine, models: Path, tmp_path: P
     assert json.loads(trimtab("chat", "runs/demo/sft", *arguments).out)["model"] == "runs/demo/sft"
     refused = trimtab("chat", "--compare", "runs/demo/sft", "runs/demo/judge", *arguments)
     assert (refused.code, refused.out) == (1, "")
-    assert "a stage of kind reward_model, which writes no text: stages of kind sft, dpo, ppo and grpo do" in refused.err
+    assert (
+        "a stage of kind reward_model, which writes no text: stages of kind sft, text_tuning, dpo, ppo and grpo do"
+        in refused.err
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tests.cli.world import CommandLine
 
 from trimtab.config import KINDS
 
-TRAINING = ("sft", "reward_model", "dpo", "ppo", "grpo")
+TRAINING = ("sft", "text_tuning", "reward_model", "dpo", "ppo", "grpo")
 
 
 def test_without_a_name_the_kinds_are_listed(trimtab: CommandLine) -> None:
@@ -50,11 +50,11 @@ def test_one_setting(trimtab: CommandLine) -> None:
 
 
 def test_stages_that_mean_the_same_share_a_block(trimtab: CommandLine) -> None:
-    shown = trimtab("explain", "max_length").out
-    assert shown.splitlines()[0] == ", ".join(f"{kind}.max_length" for kind in TRAINING)
+    shown = trimtab("explain", "max_grad_norm").out
+    assert shown.splitlines()[0] == ", ".join(f"{kind}.max_grad_norm" for kind in TRAINING)
     assert shown.count("default") == 1
     shown = trimtab("explain", "learning_rate").out
-    assert shown.count("default") == 4
+    assert shown.count("default") == 5
 
 
 def test_settings_inside_others(trimtab: CommandLine) -> None:

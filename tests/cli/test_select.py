@@ -44,7 +44,7 @@ def test_the_queue_is_in_order_and_the_output_says_so(store: Store, tmp_path: Pa
     assert ended.exit_code == 0, ended.output
     lines = ended.stdout.splitlines()
     assert lines[:2] == [
-        "Fitted to 20 pairs with votes; uncertainty by information",
+        "Fitted to 20 pairs with votes; uncertainty by even",
         "Next come 20 pairs that have labels, while they need more, then 7 others:",
     ]
     queue = [row["key"] for row in store.read("SELECT key FROM items WHERE priority < 1 ORDER BY priority DESC")]
@@ -54,7 +54,8 @@ def test_the_queue_is_in_order_and_the_output_says_so(store: Store, tmp_path: Pa
 
 def test_json_is_the_whole_order_and_follows_from_the_seed(store: Store, tmp_path: Path) -> None:
     first, again, other = (
-        select(store.folder, "--model", tmp_path / "model", "--json", "--seed", seed).stdout for seed in (0, 0, 1)
+        select(store.folder, "--model", tmp_path / "model", "--by", "information", "--json", "--seed", seed).stdout
+        for seed in (0, 0, 1)
     )
     assert first == again != other
     found = json.loads(first)

@@ -31,7 +31,7 @@ def test_every_setting_is_found_by_its_full_name_and_has_a_meaning() -> None:
 
 
 def test_kinds_and_the_top_level() -> None:
-    assert list(kinds()) == ["sft", "label", "reward_model", "dpo", "ppo", "grpo", "evaluation", "report"]
+    assert list(kinds()) == list(KINDS)
     assert kinds()["ppo"].startswith("Reinforcement learning by PPO")
     assert [setting.name for setting in top_level()] == ["title", "seed", "stages", "runtime"]
 
@@ -92,7 +92,7 @@ def test_settings_inside_a_setting() -> None:
 
 
 def test_a_bare_name_finds_every_stage_that_has_it() -> None:
-    training = ["sft", "reward_model", "dpo", "ppo", "grpo"]
+    training = ["sft", "text_tuning", "reward_model", "dpo", "ppo", "grpo"]
     assert [one.name for one in find("kl_target")] == ["ppo.kl_target"]
     assert [one.name for one in find("kl_coef")] == ["ppo.kl_coef", "grpo.kl_coef"]
     assert [one.name for one in find("num_epochs")] == [f"{kind}.num_epochs" for kind in training]
@@ -106,9 +106,12 @@ def test_a_kind_comes_before_a_setting_of_its_name() -> None:
 
 
 def test_what_the_pipeline_makes_of_a_setting_is_said() -> None:
-    assert the("report.evaluation").notes == ("Must name a stage of kind evaluation.",)
-    assert the("sft.model").notes == ("May name a stage of kind sft or dpo or ppo or grpo.",)
-    assert the("sft.data").notes == ("A path is meant as seen from the recipe's folder.",)
+    assert the("report.evaluation").notes == ("Must name a stage of kind evaluation or text_evaluation.",)
+    assert the("sft.model").notes == ("May name a stage of kind sft or text_tuning or dpo or ppo or grpo.",)
+    assert the("sft.data").notes == (
+        "May name a stage of kind revise.",
+        "A path is meant as seen from the recipe's folder.",
+    )
     assert the("sft.checkpoint_seconds").notes == ("Changing it makes no stage run again.",)
     assert the("runtime.threads").notes == ("Changing it makes no stage run again.",)
     assert the("ppo.kl_coef").notes == ()
@@ -121,7 +124,7 @@ def test_what_the_pipeline_makes_of_a_setting_is_said() -> None:
         ("ppo.klcoef", "did you mean ppo.kl_coef?"),
         ("adaptr.rank", "did you mean adapter.rank?"),
         ("poo", "did you mean ppo?"),
-        ("#", "there are: sft, label, reward_model, dpo, ppo, grpo, evaluation, report, runtime"),
+        ("#", "there are: sft, text_tuning, label, judge, revise, "),
         ("", "there are: sft"),
         ("ppo.", "did you mean"),
     ],

@@ -207,7 +207,10 @@ def test_absent_data_is_told_by_its_path(tmp_path: Path) -> None:
         ("stages: {sft: [1]}", "stages.sft: a stage is written as settings (name: value), not as [1]"),
         ("stages: {warm up: {kind: sft}}", "stages.warm up: this name cannot be used"),
         ("stages: {seed: {kind: sft}}", "stages.seed: this name cannot be used"),
-        ("stages: {tune: {model: m}}", "stages.tune.kind: say which kind of stage 'tune' is; there are: sft, label"),
+        (
+            "stages: {tune: {model: m}}",
+            "stages.tune.kind: say which kind of stage 'tune' is; there are: sft, text_tuning",
+        ),
         ("stages: {sft: {data: data}}", "stages.sft.model: this is missing"),
         ("stages: {sft: }", "stages.sft.model: this is missing"),
         ("stags: {}", "stags: unknown key; did you mean stages?"),

@@ -104,7 +104,9 @@ def test_csv_cells_that_hold_json(tmp_path):
         ("a.json", b'[{"prompt": "x"},\n {"prompt": "\xff"}]', "line 2: not valid UTF-8"),
         ("a.json", b'"text"', "holds a string, not a list"),
         ("a.json", b"[" * 100_000, "nested too deeply"),
-        ("a.txt", b"text", "unknown kind of file"),
+        ("a.pdf", b"text", "unknown kind of file"),
+        ("a.txt", b"one\ntwo \xff\n", "a.txt, in line 1 or after it: not valid UTF-8"),
+        ("a.txt", b" \n", "a.txt is empty"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path, name, content, message):

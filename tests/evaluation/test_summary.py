@@ -12,10 +12,11 @@ from tests.evaluation.world import completion, evaluation, prompt, scored_compar
 from trimtab.errors import DataError
 from trimtab.evaluation.outputs import ModelOutputs
 from trimtab.evaluation.statistics import Estimate
-from trimtab.evaluation.summary import Judge, evaluate
+from trimtab.evaluation.summary import Judge, ScoredComparisons, evaluate
 from trimtab.evaluation.table import before_after_table
 from trimtab.evaluation.tasks.truth_checks import truth_task
 from trimtab.evaluation.tasks.vote_accuracy import accuracy_by_annotator
+from trimtab.types import Comparison
 
 TRUTH = {"word": {"contains": "yes"}, "length": {"max_words": 3}}
 
@@ -65,9 +66,13 @@ def test_several_answers_to_a_prompt_count_as_one_unit() -> None:
     assert row["by_model"]["sft"] == row["by_model"]["sft"] | {"value": 1.5, "low": 1.5, "high": 1.5, "n": 4}
 
 
-def test_differences_are_paired_and_between_neighbours() -> None:
+def test_differences_are_paired_between_neighbours_and_of_the_whole_training() -> None:
     found = small()
-    assert {(row["before"], row["after"]) for row in found["differences"]} == {("base", "sft"), ("sft", "policy")}
+    assert {(row["before"], row["after"]) for row in found["differences"]} == {
+        ("base", "sft"),
+        ("sft", "policy"),
+        ("base", "policy"),
+    }
     passed = change(found, "pass", "base", "sft")
     assert passed["estimate"]["value"] == 0.5
     assert (passed["mcnemar"]["only_before"], passed["mcnemar"]["only_after"]) == (0, 2)
@@ -109,7 +114,7 @@ def test_a_check_counts_the_prompts_that_have_it() -> None:
 def test_greedy_answers_alone_are_enough() -> None:
     only = ModelOutputs("m", [completion("yes")])
     found = evaluate([only], [prompt("a")], seed=1)
-    assert [row["metric"] for row in found["metrics"]] == ["stopped", "length"]
+    assert [row["metric"] for row in found["metrics"]] == ["answered", "stopped", "length"]
     assert found["win_rate"] is None
     assert found["reward_model"] is None
     assert found["differences"] == found["verdicts"] == []
@@ -199,3 +204,16 @@ def test_the_bundled_prompts_have_checks_that_can_be_read() -> None:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     task = truth_task([prompt(row["prompt"][0]["content"], id=row["id"], truth=row["truth"]) for row in rows])
     assert len(task.samples) == len(rows) >= 60
+
+
+def test_a_reward_model_is_measured_by_groups_of_annotators() -> None:
+    pairs = [Comparison(prompt(f"p{n}"), "a", "b", 1.0, annotators=(f"w{n}",), votes=(1.0,)) for n in range(12)]
+    said = {f"w{n}": {"age": "old" if n < 6 else "young"} for n in range(12)}
+    scored = ScoredComparisons(pairs, [1.0] * 6 + [0.0] * 6, [0.0] * 6 + [1.0] * 6, said)
+    models = [model("base", ["yes"], [[1.0]])]
+
+    def by_group(scored: ScoredComparisons) -> Any:
+        return evaluate(models, [prompt("p")], scored=scored, judge=Judge("judge"), seed=0)["reward_model"]["by_group"]
+
+    assert {value: one["value"] for value, one in by_group(scored)["age"].items()} == {"old": 1.0, "young": 0.0}
+    assert by_group(replace(scored, attributes={})) == {}

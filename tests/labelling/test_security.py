@@ -329,9 +329,9 @@ def test_old_forms_are_worth_nothing_after_signing_out(world: Any) -> None:
     """Neither with the old cookie nor, signed in again, with the old form."""
     store, app, secrets = world
     ann = Browser(app, secrets["ann"])
-    old, cookie = ann.page(), ann.client.cookies[web_app.COOKIE]
+    old, session = ann.page(), ann.client.cookies[web_app.cookie_name(store)]
     ann.send("/out", old)
-    ann.client.cookies.set(web_app.COOKIE, cookie)
+    ann.client.cookies.set(web_app.cookie_name(store), session)
     assert ann.send(page=old, preference="1").status_code == 401
     ann.client.cookies.clear()
     ann.client.get(f"/in/{secrets['ann']}")
@@ -339,12 +339,16 @@ def test_old_forms_are_worth_nothing_after_signing_out(world: Any) -> None:
     assert store.counts()["labels"] == 0
 
 
+def test_two_projects_on_one_host_know_their_own_people(tmp_path: Path) -> None:
+    assert len({web_app.cookie_name(project(tmp_path / name, [])) for name in ("a", "b")}) == 2
+
+
 def test_signing_in_makes_a_new_session_whatever_the_browser_held(world: Any) -> None:
-    _, app, secrets = world
-    client = TestClient(app, base_url="http://localhost", cookies={web_app.COOKIE: "chosen-by-another"})
-    made = client.get(f"/in/{secrets['ann']}", follow_redirects=False).cookies[web_app.COOKIE]
+    store, app, secrets = world
+    client = TestClient(app, base_url="http://localhost", cookies={web_app.cookie_name(store): "chosen-by-another"})
+    made = client.get(f"/in/{secrets['ann']}", follow_redirects=False).cookies[web_app.cookie_name(store)]
     assert made != "chosen-by-another"
-    stranger = TestClient(app, base_url="http://localhost", cookies={web_app.COOKIE: "chosen-by-another"})
+    stranger = TestClient(app, base_url="http://localhost", cookies={web_app.cookie_name(store): "chosen-by-another"})
     assert stranger.get("/").status_code == 401
 
 
@@ -406,7 +410,11 @@ def test_a_slow_model_holds_up_nobody_who_labels(tmp_path: Path) -> None:
             sent.append((session, form))
 
         def say(session: str, form: dict[str, str]) -> None:
-            found.append(client.post("/turn", data=form, headers={"cookie": f"{web_app.COOKIE}={session}"}).status_code)
+            found.append(
+                client.post(
+                    "/turn", data=form, headers={"cookie": f"{web_app.cookie_name(store)}={session}"}
+                ).status_code
+            )
 
         found: list[int] = []
         client.follow_redirects = False
@@ -415,7 +423,7 @@ def test_a_slow_model_holds_up_nobody_who_labels(tmp_path: Path) -> None:
             thread.start()
         assert asked.wait(60)
         session = people.sign_in(store, secrets["p0"])
-        assert client.get("/me", headers={"cookie": f"{web_app.COOKIE}={session}"}).status_code == 200
+        assert client.get("/me", headers={"cookie": f"{web_app.cookie_name(store)}={session}"}).status_code == 200
         assert found == []
         go_on.set()
         for thread in threads:

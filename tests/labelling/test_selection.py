@@ -64,7 +64,7 @@ def priorities(store: Store) -> dict[str, float]:
 
 
 def test_what_heads_disagree_about_comes_first(store: Store) -> None:
-    found = prioritise(store, lambda items: pad(read_off(items)), seed=3)
+    found = prioritise(store, lambda items: pad(read_off(items)), by="information", seed=3)
     assert (found.fitted, found.begun, found.by) == (21, 22, "information")
     assert [one.key for one in found.pairs] == ["unclear", "clear", "same"]
     unclear, clear, same = found.pairs
@@ -97,7 +97,7 @@ def test_known_answers_the_quiz_and_other_kinds_stay_as_they_are(store: Store) -
     with store.write() as db:
         db.executemany("UPDATE items SET priority = 0.125 WHERE key = ?", [(key,) for key in others])
     before = priorities(store)
-    prioritise(store, read_off)
+    prioritise(store, read_off, by="information")
     changed = {key for key, priority in priorities(store).items() if priority != before[key]}
     assert others <= before.keys()
     assert changed.isdisjoint(others)
@@ -105,7 +105,7 @@ def test_known_answers_the_quiz_and_other_kinds_stay_as_they_are(store: Store) -
 
 
 def test_people_get_what_was_begun_and_then_the_most_uncertain(store: Store) -> None:
-    prioritise(store, read_off)
+    prioritise(store, read_off, by="information")
     ann, order = number_of(store, "ann"), []
     while (task := next_task(store, ann, now=NOON)) is not None:
         record(store, task.lease, ann, task.item.gold or TooHard(), now=NOON)
@@ -116,11 +116,11 @@ def test_people_get_what_was_begun_and_then_the_most_uncertain(store: Store) -> 
 
 
 def test_a_second_run_starts_from_the_votes_there_are_by_then(store: Store) -> None:
-    first = prioritise(store, read_off, seed=1)
-    assert prioritise(store, read_off, seed=1) == first
-    assert prioritise(store, read_off, seed=2) != first
+    first = prioritise(store, read_off, by="information", seed=1)
+    assert prioritise(store, read_off, by="information", seed=1) == first
+    assert prioritise(store, read_off, by="information", seed=2) != first
     store.add_labels([votes(pair("unclear", 0.0, 4.0), Compared(preference=1))])
-    again = prioritise(store, read_off, seed=1)
+    again = prioritise(store, read_off, by="information", seed=1)
     assert (again.fitted, again.begun) == (first.fitted + 1, first.begun + 1)
     assert [one.key for one in again.pairs] == ["clear", "same"]
     assert priorities(store)["unclear"] == BEGUN

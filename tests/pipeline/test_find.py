@@ -59,7 +59,7 @@ def test_an_artifacts_own_folder_is_itself(store: Path) -> None:
 def test_a_stage_that_does_not_write_is_refused(store: Path, name: str) -> None:
     for written in (store / name, only(store, name)):
         said = refused(written)
-        assert "writes no text: stages of kind sft, dpo, ppo and grpo do" in said
+        assert "writes no text: stages of kind sft, text_tuning, dpo, ppo and grpo do" in said
         assert f"Its models are: {store}/sft, {store}/policy" in said
 
 

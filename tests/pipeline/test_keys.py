@@ -48,6 +48,9 @@ def path(tmp_path: Path) -> Path:
         ("sft.columns={}", set()),
         ("sft.columns.prompt=question", ALL),
         ("held_out.skip_bad=true", {"held_out", "report"}),
+        ("sft.chat_template=auto", set()),
+        ("sft.chat_template=gemma", ALL),
+        ("held_out.show=[Why]", {"held_out", "report"}),
         ("policy.kl_coef=0.1", {"policy", "held_out", "report"}),
         ("held_out.models=[policy, sft]", {"held_out", "report"}),
         ("title=Another", {"report"}),
@@ -68,6 +71,16 @@ def test_the_content_of_data_counts_and_its_place_does_not(path: Path, tmp_path:
     (moved / "data" / "comparisons.jsonl").write_text('{"prompt": "comparisonS"}\n')
     again = keys(moved / path.name, f"sft.data={moved / 'data' / 'd.jsonl'}")
     assert changed(moved_keys, again) == ALL - {"sft"}
+
+
+def test_the_content_of_a_chat_template_counts(path: Path, tmp_path: Path) -> None:
+    template = tmp_path / "mine.jinja"
+    template.write_text("{{ messages }}")
+    before = keys(path, f"sft.chat_template={template}")
+    template.rename(tmp_path / "moved.jinja")
+    assert changed(before, keys(path, f"sft.chat_template={tmp_path / 'moved.jinja'}")) == set()
+    (tmp_path / "moved.jinja").write_text("{{ message }}")
+    assert changed(before, keys(path, f"sft.chat_template={tmp_path / 'moved.jinja'}")) == ALL
 
 
 def test_the_order_of_stages_in_the_file_does_not_count(path: Path, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import typer
 from trimtab.cli import (
     annotators,
     chat,
+    constitution,
     data,
     doctor,
     explain,
+    judge,
     label,
     labels,
     models,
@@ -60,6 +62,8 @@ app.command("label")(label.label_command)
 labels.app.command("select")(select.select_command)
 app.add_typer(labels.app, name="labels")
 app.command("annotators")(annotators.annotators_command)
+app.command("judge")(judge.judge_command)
+app.add_typer(constitution.app, name="constitution")
 app.command("chat")(chat.chat_command)
 app.command("doctor")(doctor.doctor_command)
 app.add_typer(models.app, name="models")

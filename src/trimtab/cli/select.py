@@ -24,7 +24,7 @@ _SHOWN = 5
 def select_command(
     project: Annotated[Path, typer.Argument(help="The project's folder.")],
     model: Annotated[str, typer.Option(help="A model to read the responses: a folder, a name, a stage.")],
-    by: Annotated[str, typer.Option(help="information: heads disagree; even: one head cannot decide.")] = "information",
+    by: Annotated[str, typer.Option(help="even: one head cannot decide; information: heads disagree.")] = "even",
     heads: Annotated[int, typer.Option(min=2, help="Reward heads whose disagreement counts.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Draws the pairs each head is fitted to.")] = 0,
     as_json: Json = False,

@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-POLICIES = ("sft", "dpo", "ppo", "grpo")
+POLICIES = ("sft", "text_tuning", "dpo", "ppo", "grpo")
 """Kinds of stages whose artifact is a model that writes."""
-COMPARISONS = ("label",)
+COMPARISONS = ("label", "judge")
 """Kinds of stages whose artifact is comparisons."""
-DEMONSTRATIONS: tuple[str, ...] = ()
+DEMONSTRATIONS = ("revise",)
 """Kinds of stages whose artifact is demonstrations."""
 
 Positive = Annotated[int, Field(gt=0)]
@@ -54,9 +54,13 @@ class StageConfig(Strict):
     stage_only: ClassVar[frozenset[str]] = frozenset()
     """References that must be a stage; the others may be a model's folder, hub id or bundled name."""
     files: ClassVar[tuple[str, ...]] = ()
-    """Settings that hold the path of data, relative to the recipe."""
+    """Settings that hold the path of a file or folder, relative to the recipe."""
+    when_absent: ClassVar[str] = ""
+    """What to say of data that is not there, beside that."""
+    not_paths: ClassVar[frozenset[str]] = frozenset()
+    """Values of those settings that are names and no paths."""
     not_in_key: ClassVar[frozenset[str]] = frozenset({"checkpoint_seconds", "allow_remote_code"})
-    """Settings that cannot change what comes out."""
+    """Settings that cannot change what comes out; `block.setting` names one inside a block."""
 
     kind: str
 
@@ -75,7 +79,7 @@ class ReadingStage(StageConfig):
     """A stage in which a model works through data."""
 
     references = {"model": POLICIES}
-    files = ("data",)
+    files: ClassVar[tuple[str, ...]] = ("data",)
 
     model: str = Field(description="The model: an earlier stage, a folder, a hub id or a bundled name.")
     data: OneOrSeveral = Field(

@@ -8,6 +8,21 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from trimtab.config.base import Strict
 
+HOW_TO_ASK = frozenset(
+    f"endpoint.{name}"
+    for name in (
+        "api_key_env",
+        "timeout",
+        "retries",
+        "concurrency",
+        "price_input",
+        "price_output",
+        "max_spend",
+        "max_calls",
+    )
+)
+"""What changes no answer: a stage goes on with the calls it paid for when one of these changes."""
+
 
 class EndpointSettings(Strict):
     """A model behind a server that speaks OpenAI's chat API: Ollama, llama.cpp, vLLM or a hosted one."""

@@ -114,7 +114,7 @@ def _notes(group: str, model: type[Strict], name: str) -> Iterator[str]:
         yield "Changing it makes no stage run again."
     if not issubclass(model, StageConfig):
         return
-    if model.references.get(name):
+    if name in model.references:
         how = "Must name" if name in model.stage_only else "May name"
         yield f"{how} a stage of kind {' or '.join(model.references[name])}."
     if name in model.files:

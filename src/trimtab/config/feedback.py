@@ -1,12 +1,13 @@
-"""The settings of the stages that gather feedback: people who label."""
+"""The settings of the stages that gather feedback: people who label, models that criticise and revise."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from trimtab.config.base import ReadingStage, Seed, Share
+from trimtab.config.base import POLICIES, OneOrSeveral, ReadingStage, Seed, Share
+from trimtab.config.endpoint import HOW_TO_ASK, EndpointSettings
 
 
 class LabelStage(ReadingStage):
@@ -24,3 +25,93 @@ class LabelStage(ReadingStage):
     overlap: int = Field(1, gt=0, description="Votes an item gets, from different people, in a project that is made.")
     enough: Share = Field(1.0, description="Share of the votes to wait for.")
     seed: Seed = None
+
+
+class ReviseStage(ReadingStage):
+    """Constitutional AI, first half: answer, criticise the answer by a principle, revise it, keep what is better."""
+
+    references = {**ReadingStage.references, "critic": POLICIES, "scorer": ("reward_model",)}
+    files = ("data", "constitution", "examples", "helpful")
+    not_in_key = frozenset({"allow_remote_code"}) | HOW_TO_ASK
+
+    kind: Literal["revise"] = "revise"
+    model: str = Field(description="What answers: an earlier stage, a folder, a hub id or a bundled name.")
+    critic: str | None = Field(None, description="What criticises and revises; null is the model itself.")
+    endpoint: EndpointSettings | None = Field(None, description="A critic behind a server, in place of critic.")
+    constitution: str = Field(description="The principles, a YAML file.")
+    examples: str | None = Field(None, description="Worked examples of critique and revision, a YAML file.")
+    written_prompts: int = Field(
+        0,
+        ge=0,
+        description="Prompts that the model writes itself, from those of the data as examples, and answers too.",
+    )
+    num_revisions: int = Field(
+        1,
+        gt=0,
+        description="Revisions written by each critique; the one that passes the filter and scores best is kept.",
+    )
+    num_examples: int = Field(2, ge=0, description="Worked examples shown with each request, drawn from the file.")
+    rounds: int = Field(2, gt=0, description="Critiques and revisions of each answer, each by a principle drawn anew.")
+    scorer: str | None = Field(
+        None, description="A reward model by which a revision must beat its draft to be kept; null keeps it unscored."
+    )
+    least_gain: float = Field(0.0, description="By how much the scorer must find a revision better than the draft.")
+    helpful: OneOrSeveral | None = Field(
+        None, description="Prompts whose answers by the model are mixed in, so that it stays as helpful as it is."
+    )
+    helpful_answers: int = Field(2, gt=0, description="Answers mixed in to each helpful prompt.")
+    num_prompts: int | None = Field(None, gt=0, description="Prompts drawn from the data; null takes all.")
+    max_new_tokens: int = Field(128, gt=0, description="Longest answer, critique and revision, in tokens.")
+    temperature: float = Field(1.0, gt=0, description="How freely they are drawn.")
+    seed: Seed = None
+
+    @model_validator(mode="after")
+    def _has_one_critic(self) -> ReviseStage:
+        if self.critic is not None and self.endpoint is not None:
+            raise ValueError("say who criticises once: critic, or endpoint")
+        return self
+
+
+class JudgeStage(ReadingStage):
+    """AI feedback: write answers, have a model compare them by written instructions, with probabilities for labels."""
+
+    references = {**ReadingStage.references, "judge": (*POLICIES, "reward_model")}
+    files = ("data", "instructions", "constitution", "trusted")
+    not_in_key = frozenset({"allow_remote_code"}) | HOW_TO_ASK
+
+    kind: Literal["judge"] = "judge"
+    model: str = Field(description="What writes the answers: an earlier stage, a folder, a hub id or a bundled name.")
+    judge: str | None = Field(
+        None, description="What compares them: a model that reads instructions, or a reward model's stage."
+    )
+    endpoint: EndpointSettings | None = Field(None, description="A judge behind a server, in place of judge.")
+    instructions: str | None = Field(None, description="What the judge goes by, a text file; it is part of each label.")
+    constitution: str | None = Field(None, description="Principles whose comparison questions are asked, a YAML file.")
+    ask: Literal["all", "one"] = Field(
+        "one", description="Of several questions: ask all about each pair, or one drawn for it."
+    )
+    thinking: int = Field(0, ge=0, description="Tokens of reasons that the judge writes before it decides; 0 for none.")
+    clamp: tuple[Share, Share] = Field(
+        (0.4, 0.6),
+        strict=False,
+        description="Limits of a probability that follows reasons, which make a judge too sure.",
+    )
+    undecided: float = Field(0.0, ge=0, lt=0.5, description="A probability nearer to 1/2 than this is no label.")
+    disagreement: Share = Field(1.0, description="Nor is one whose two orders differ by more than this.")
+    least_mass: Share = Field(
+        0.01, description="Probability both letters must have together, or the judge did not answer the question."
+    )
+    trusted: str | None = Field(
+        None, description="Comparisons that people labelled, on which the judge is measured before it labels others."
+    )
+    num_prompts: int | None = Field(None, gt=0, description="Prompts drawn from the data; null takes all.")
+    group_size: int = Field(2, gt=1, le=9, description="Answers to each prompt; of more than two all pairs are judged.")
+    max_new_tokens: int = Field(128, gt=0, description="Longest answer, in tokens.")
+    temperature: float = Field(1.0, gt=0, description="How freely answers are drawn.")
+    seed: Seed = None
+
+    @model_validator(mode="after")
+    def _has_one_judge(self) -> JudgeStage:
+        if (self.judge is None) == (self.endpoint is None):
+            raise ValueError("say who judges: judge, or endpoint")
+        return self

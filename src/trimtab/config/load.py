@@ -126,11 +126,12 @@ def _with_paths(stage: StageConfig, place: str, folder: Path, names: set[str], p
     given: dict[str, Any] = {}
 
     def absolute_path(field: str, value: str | None) -> str | None:
-        if value is None or value.startswith("hf:") or (field in stage.references and value in names):
+        named = value in stage.not_paths or (field in stage.references and value in names)
+        if value is None or named or value.startswith("hf:"):
             return value
         file = (folder / Path(value).expanduser()).resolve()
         if not file.exists():
-            problems.append(f"{place}.{field}: there is no file or folder {file}")
+            problems.append(f"{place}.{field}: there is no file or folder {file}{stage.when_absent}")
         return str(file)
 
     for field in stage.files:

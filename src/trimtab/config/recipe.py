@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trimtab.config.base import Runtime, StageConfig
-from trimtab.config.evaluation import EvaluationStage
+from trimtab.config.evaluation import EvaluationStage, TextEvaluationStage
 from trimtab.errors import RecipeError
 
 BASE = "base"
@@ -93,7 +93,7 @@ def check_references(stages: Mapping[str, StageConfig]) -> list[str]:
                 )
             elif value not in stages and field in stage.stage_only:
                 problems.append(f"{where}: there is no stage {value!r}{nearest(value, stages)}")
-        if isinstance(stage, EvaluationStage) and BASE in stage.models:
+        if isinstance(stage, EvaluationStage | TextEvaluationStage) and BASE in stage.models:
             problems.append(
                 f"stages.{name}.models: in an evaluation, {BASE} is the model before training; rename that stage"
             )

@@ -65,7 +65,8 @@ class PPOStage(TrainingStage):
 class GRPOStage(TrainingStage):
     """Reinforcement learning by GRPO: write several answers, do more of those that score above their group's mean."""
 
-    references = {"model": POLICIES, "reward_model": ("reward_model",)}
+    references = {"model": POLICIES, "reward_model": ("reward_model",), "grader": POLICIES}
+    files = ("data", "rubric")
 
     kind: Literal["grpo"] = "grpo"
     reward_model: str | None = Field(
@@ -73,6 +74,10 @@ class GRPOStage(TrainingStage):
         description="What scores responses: an earlier stage, or the folder of a reward model; null scores them by "
         "the share they pass of the checks in the data's column truth.",
     )
+    grader: str | None = Field(
+        None, description="A model that grades responses by the rubric, in place of a reward model (direct RLAIF)."
+    )
+    rubric: str | None = Field(None, description="What the grader goes by, a text file.")
     learning_rate: float = Field(3e-5, gt=0, description="Size of the policy's steps at their largest.")
     num_steps: int = Field(50, gt=0, description="How often responses are written and learnt from.")
     prompts_per_step: int = Field(8, gt=0, description="Prompts answered in a step.")
@@ -93,3 +98,16 @@ class GRPOStage(TrainingStage):
     )
     importance_cap: ImportanceCap = 2.0
     missing_eos_penalty: float = Field(0.0, ge=0, description="Taken from the score of a response that does not end.")
+
+    @model_validator(mode="after")
+    def _has_one_scorer(self) -> GRPOStage:
+        if self.reward_model is not None and self.grader is not None:
+            raise ValueError("responses are scored by a reward_model or by a grader, not by both")
+        if (self.grader is None) != (self.rubric is None):
+            raise ValueError("a grader goes by a rubric: give both, or neither")
+        return self
+
+    @property
+    def is_scored_by_checks(self) -> bool:
+        """Whether nothing but the checks in the data scores responses."""
+        return self.reward_model is None and self.grader is None

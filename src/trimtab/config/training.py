@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from trimtab.config.base import (
     COMPARISONS,
     DEMONSTRATIONS,
+    OneOrSeveral,
     ReadingStage,
     Seed,
     Share,
@@ -57,12 +58,41 @@ class SFTStage(TrainingStage):
     """Supervised fine-tuning: learn to write what demonstrations show."""
 
     references = {**TrainingStage.references, "data": DEMONSTRATIONS}
+    files = (*TrainingStage.files, "chat_template")
+    not_paths = frozenset({"auto", "plain", "gemma", "chatml"})
 
     kind: Literal["sft"] = "sft"
+    chat_template: str = Field(
+        "auto",
+        description="How turns are written: plain, gemma, chatml, or a Jinja file. auto keeps the model's own; a model "
+        "without one gets gemma or chatml where its vocabulary has their tokens, else plain.",
+    )
     learning_rate: float = Field(2e-4, gt=0, description="Size of the optimiser's steps at their largest.")
     num_epochs: int = Field(3, gt=0, description="How often the demonstrations are read.")
     batch_size: int = Field(16, gt=0, description="Demonstrations a step.")
     max_steps: int | None = Field(None, gt=0, description="Stop after this many steps, whatever num_epochs says.")
+
+
+class TextTuningStage(TrainingStage):
+    """Fine-tuning on plain text: learn to write on as a text does, without prompts and without a chat template."""
+
+    when_absent = (
+        ". Put a plain text of your choice there, in UTF-8: any that you may use will do. Books out of copyright are "
+        "at Project Gutenberg (www.gutenberg.org) as 'Plain Text UTF-8'; cut off what is added before and after them"
+    )
+
+    kind: Literal["text_tuning"] = "text_tuning"
+    data: OneOrSeveral = Field(
+        description="The text: a .txt file, a folder of them, or rows with a column text; a list is read in order."
+    )
+    held_out: float = Field(
+        0.1, ge=0, lt=1, description="Share of the text, from its end, that is not learnt from, to measure on."
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="Size of the optimiser's steps at their largest.")
+    num_epochs: int = Field(1, gt=0, description="How often the text is read.")
+    batch_size: int = Field(8, gt=0, description="Rows of text a step.")
+    max_steps: int | None = Field(None, gt=0, description="Stop after this many steps, whatever num_epochs says.")
+    max_length: int = Field(256, gt=1, description="Tokens of a row; the text is packed into rows without padding.")
 
 
 class RewardModelStage(TrainingStage):

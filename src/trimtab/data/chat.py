@@ -11,18 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from trimtab.data.chat_templates import PLAIN, adds_bos
 from trimtab.data.encoder import GuardedEncoder
 from trimtab.errors import DataError, ModelError
 from trimtab.types import Message, Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# For base models, which come without a chat template: every message is "text\n" and eos ends the response.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
-)
 
 _QUESTION = Message("user", "question")
 _ANSWER = "answer"
@@ -102,7 +97,7 @@ class ChatTemplate:
 
     def plain_form(self) -> str:
         """The plain form as a chat template, to be saved: it writes the bos that the tokenizer puts before a text."""
-        return ("{{ bos_token }}" if self._adds_bos() else "") + PLAIN_TEMPLATE
+        return ("{{ bos_token }}" if adds_bos(self.tokenizer) else "") + PLAIN.text
 
     def _labelled(self, token_ids: Sequence[int], supervised: bool) -> list[LabelledToken]:
         labelled: list[LabelledToken] = []
@@ -137,7 +132,7 @@ class ChatTemplate:
         try:
             return self.tokenizer.apply_chat_template(
                 [[{"role": m.role, "content": m.content} for m in messages] for messages in conversations],
-                chat_template=PLAIN_TEMPLATE if self.is_plain else None,
+                chat_template=PLAIN.text if self.is_plain else None,
                 add_generation_prompt=open_turn,
                 tokenize=False,
             )
@@ -200,13 +195,9 @@ class ChatTemplate:
 
     def _start_of_text(self) -> str:
         """What the plain form opens with: bos, for tokenizers that put it there themselves."""
-        if self.is_plain and self._adds_bos():
+        if self.is_plain and adds_bos(self.tokenizer):
             return str(self.tokenizer.bos_token)
         return ""
-
-    def _adds_bos(self) -> bool:
-        ids = self.tokenizer("").input_ids
-        return self.tokenizer.bos_token_id is not None and ids[:1] == [self.tokenizer.bos_token_id]
 
     def _start_id(self) -> int:
         start = self.tokenizer.bos_token_id

@@ -1,4 +1,4 @@
-"""Containers of rows: JSON lines, JSON and CSV (plain or gzipped), Parquet, folders, data sets of the Hugging Face hub.
+"""Containers of rows: JSON lines, JSON, CSV, text (plain or gzipped), Parquet, folders, data sets of a hub.
 
 `read_rows` yields one `Row` at a time with its place in the file. A row that cannot be read carries its reason and does
 not stop the rows after it; a file that cannot be read at all raises `DataError`.
@@ -12,9 +12,10 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
@@ -23,6 +24,7 @@ from trimtab.data.json_list import JsonList
 from trimtab.errors import DataError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
+TEXT_SUFFIXES = (".txt", ".txt.gz")
 HUB_SPELLING = "hf:owner/name, hf:owner/name:split or hf:owner/name/config:split"
 # CSV has text cells only: these columns hold JSON in a cell.
 STRUCTURED_COLUMNS = frozenset({"messages", "conversations", "responses", "ranking", "scores", "votes", "truth"})
@@ -63,28 +65,38 @@ def read_rows(source: str | Path, watch: Watch = unwatched) -> Iterator[Row]:
     if str(source).startswith("hf:"):
         yield from _hub_rows(str(source), watch)
         return
-    files = data_files(Path(source))
+    for file, watch_file in watched_files(data_files(Path(source)), watch):
+        yield from _file_rows(file, watch_file)
+
+
+def watched_files(files: Sequence[Path], watch: Watch) -> Iterator[tuple[Path, Watch]]:
+    """Each file with a watch of its own, which tells how much of all of them has been read."""
     sizes = [file.stat().st_size for file in files]
     for number, file in enumerate(files):
 
         def watch_file(share: float, before: int = sum(sizes[:number]), size: int = sizes[number]) -> None:
             watch((before + share * size) / sum(sizes))
 
-        yield from _file_rows(file, watch_file)
+        yield file, watch_file
 
 
 def data_files(path: Path) -> list[Path]:
-    """The files that are read of a path: itself, or those of a folder, in order. Raises `DataError` for none."""
+    """The files that are read of a path: itself, or those of a folder, in order. Raises `DataError` for none.
+
+    Text files of a folder are read where it holds no others: beside rows, a `.txt` is a licence or a note on them.
+    """
     if path.is_dir():
-        found = sorted(f for f in path.iterdir() if f.is_file() and f.name.endswith(SUFFIXES))
-        if not found:
-            raise DataError(f"The folder {path} holds no data file. Looked for {', '.join(SUFFIXES)}.")
-        return found
+        files = sorted(f for f in path.iterdir() if f.is_file())
+        for suffixes in (SUFFIXES, TEXT_SUFFIXES):
+            if found := [f for f in files if f.name.endswith(suffixes)]:
+                return found
+        raise DataError(f"The folder {path} holds no data file. Looked for {', '.join(SUFFIXES + TEXT_SUFFIXES)}.")
     if not path.exists():
         raise DataError(_not_found(path))
-    if not path.name.endswith(SUFFIXES):
+    if not path.name.endswith(SUFFIXES + TEXT_SUFFIXES):
         raise DataError(
-            f"{path}: unknown kind of file. trimtab reads {', '.join(SUFFIXES)}, folders of them, and hf: ids."
+            f"{path}: unknown kind of file. trimtab reads {', '.join(SUFFIXES + TEXT_SUFFIXES)}, folders of them, and "
+            "hf: ids."
         )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty: there is not one row in it.")
@@ -105,8 +117,8 @@ def _file_rows(path: Path, watch: Watch) -> Iterator[Row]:
     if kind == "parquet":
         yield from _parquet_rows(path, watch)
         return
-    with _opened(path) as (stream, file):
-        rows = {"csv": _csv_rows, "jsonl": _json_lines}.get(kind, _json_rows)(path, stream)
+    with opened(path) as (stream, file):
+        rows = {"csv": _csv_rows, "jsonl": _json_lines, "txt": _text_row}.get(kind, _json_rows)(path, stream)
         size = path.stat().st_size
         yield from _watched(rows, lambda number: file.tell() / size, watch)
 
@@ -120,7 +132,7 @@ def _watched(rows: Iterator[Row], share: Callable[[int], float], watch: Watch) -
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The file's bytes, unzipped, after a look that it is text; and the file, which knows how far it was read."""
     try:
         with path.open("rb") as file, gzip.open(file) if path.name.endswith(".gz") else nullcontext(file) as opened:
@@ -139,6 +151,23 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         raise DataError(f"{path} is damaged or cut short: {error}. Fetch or write it again.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def text_of_file(path: Path, stream: IO[bytes], piece: int) -> Iterator[str]:
+    """Text in pieces of so many characters; line ends become `\\n`. Raises `DataError` for what is not UTF-8."""
+    text, line = TextIOWrapper(stream, encoding="utf-8-sig"), 1
+    try:
+        while read := text.read(piece):
+            yield read
+            line += read.count("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, in line {line} or after it: not valid UTF-8. Save the file as UTF-8 text.") from error
+
+
+def _text_row(path: Path, stream: IO[bytes]) -> Iterator[Row]:
+    """A text file as one row. Fine-tuning on text reads it in pieces instead (`data/text.py`)."""
+    text = "".join(text_of_file(path, stream, 2**20))
+    yield Row(Place(str(path), 1), {"text": text}, len(text))
 
 
 def _json_lines(path: Path, stream: IO[bytes]) -> Iterator[Row]:

@@ -20,7 +20,7 @@ from trimtab.data.files import Place, Row, Watch, read_rows, unwatched
 from trimtab.data.messages import RowError
 from trimtab.data.on_disk import Groups
 from trimtab.data.seen import Numbering
-from trimtab.data.shapes import SHAPES, Kind, Record, Shape, Values, find_shape
+from trimtab.data.shapes import SHAPES, TEXT, Kind, Record, Shape, Values, find_shape
 from trimtab.errors import DataError
 from trimtab.types import Comparison, Demonstration, Grade, Prompt, Ranking
 
@@ -46,6 +46,7 @@ _NO_GRADES = (
     ", not grades. They need the columns prompt, responses and scores; others a reward model learns from with "
     "grade_loss: pairs."
 )
+_NO_TEXT = ", not plain text. That is a .txt file, or rows with a column text."
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,13 @@ class Dataset:
                 raise DataError(f"{self._what()} without prompts. Prompts need a column prompt.")
             if self.kind == "prompts" or seen.add(hash(prompt)):
                 yield prompt
+
+    def texts(self) -> Iterator[str]:
+        """The plain texts. Raises `DataError` for what has a prompt or a judgement."""
+        for record in self._only(("demonstrations",), _NO_TEXT):
+            if self.shape is not TEXT:
+                raise DataError(self._what() + _NO_TEXT)
+            yield record.response
 
     def _only(self, kinds: tuple[Kind, ...], problem: str) -> Iterator[Any]:
         """The records, which must be of one of these kinds."""

@@ -51,6 +51,7 @@ def find_shape(row: Values) -> Shape | None:
 _WHO = ("annotator", "instructions_version")
 _JUDGED = ("probability", "margin", "annotators", *_WHO)
 _ALPACA = ("input", "system", "history")
+TEXT = Shape("text (language modelling)", "demonstrations", ("text",), responses.text)
 
 SHAPES = (
     Shape("votes", "comparisons", ("prompt", "responses", "votes"), judgements.votes, ("instructions_version",)),
@@ -100,6 +101,6 @@ SHAPES = (
     ),
     Shape("prompt-completion", "demonstrations", ("prompt", "completion"), responses.prompt_completion),
     Shape("messages (OpenAI chat, TRL conversational)", "demonstrations", ("messages",), responses.messages),
-    Shape("text (language modelling)", "demonstrations", ("text",), responses.text),
+    TEXT,
     Shape("prompt-only", "prompts", ("prompt",), responses.prompt_only),
 )

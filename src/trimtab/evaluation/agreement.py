@@ -16,15 +16,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.evaluation.statistics import CONFIDENCE, Estimate, clustered_proportion
+from trimtab.evaluation.bootstrap import bootstrap
+from trimtab.evaluation.statistics import Estimate, clustered_proportion
 
 Rating = float | str | bool
 Units = Sequence[Sequence[Rating | None]]
 Level = Literal["nominal", "ordinal", "interval"]
 Clusters = Sequence[Hashable] | None
 Array = NDArray[np.float64]
-
-_REPLICATES = 2000
 
 
 def pairwise_agreement(units: Units, clusters: Clusters = None) -> Estimate:
@@ -74,7 +73,7 @@ def cohen_kappa(units: Sequence[Mapping[str, Rating]], clusters: Clusters = None
         observed = float(weights @ equal / together.sum())
         return math.nan if math.isclose(expected, 1.0) else (observed - expected) / (1 - expected)
 
-    return _bootstrap(kappa, np.ones(size), "Cohen's kappa, averaged over pairs; bootstrap over units", seed)
+    return bootstrap(kappa, np.ones(size), "Cohen's kappa, averaged over pairs; bootstrap over units", seed)
 
 
 def fleiss_kappa(units: Units, clusters: Clusters = None, *, seed: int = 0) -> Estimate:
@@ -95,7 +94,7 @@ def fleiss_kappa(units: Units, clusters: Clusters = None, *, seed: int = 0) -> E
         expected = float(((np.array(given) / sum(given)) ** 2).sum())
         return math.nan if expected == 1.0 else (agreed * n / sum(given) - expected) / (1 - expected)
 
-    return _bootstrap(kappa, sizes, "Fleiss' kappa, bootstrap over units", seed)
+    return bootstrap(kappa, sizes, "Fleiss' kappa, bootstrap over units", seed)
 
 
 def krippendorff_alpha(units: Units, level: Level = "nominal", clusters: Clusters = None, *, seed: int = 0) -> Estimate:
@@ -122,7 +121,7 @@ def krippendorff_alpha(units: Units, level: Level = "nominal", clusters: Cluster
         expected = float((np.outer(marginal, marginal) * distance).sum()) / (marginal.sum() - 1)
         return math.nan if expected == 0.0 else 1 - float((total * distance).sum()) / expected
 
-    return _bootstrap(alpha, sizes, f"Krippendorff's alpha ({level}), bootstrap over units", seed)
+    return bootstrap(alpha, sizes, f"Krippendorff's alpha ({level}), bootstrap over units", seed)
 
 
 def ceiling_accuracy(agreement: Estimate) -> Estimate:
@@ -202,25 +201,3 @@ def _squared_distance(marginal: Array, values: Sequence[Any], level: Level) -> A
     # Ordinal: the number of ratings from c to k, less half of those at the two ends.
     middle = np.cumsum(marginal) - marginal / 2
     return (middle[:, None] - middle[None, :]) ** 2
-
-
-def _bootstrap(statistic: Callable[[Array], float], sizes: Array, method: str, seed: int) -> Estimate:
-    """A statistic of how many units of each kind there are, with its percentile interval over resampled units.
-
-    Resamples in which all ratings are one category say nothing and are passed over.
-    """
-    value = statistic(sizes)
-    if math.isnan(value):
-        raise ValueError("all ratings are the same category: agreement beyond chance is not defined")
-    generator = np.random.default_rng(seed)
-    size = int(sizes.sum())
-    draws = (_draw(generator, size, sizes).astype(np.float64) for _ in range(_REPLICATES))
-    low, high = np.nanquantile([statistic(draw) for draw in draws], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value, float(low), float(high), size, method)
-
-
-def _draw(generator: np.random.Generator, size: int, sizes: Array) -> NDArray[np.intp]:
-    """How often each kind comes up when as many units as there are, are drawn with replacement."""
-    if len(sizes) == size:  # every unit is of a kind of its own, for which a multinomial is twenty times slower
-        return np.bincount(generator.integers(size, size=size), minlength=size)
-    return generator.multinomial(size, sizes / size)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from trimtab.evaluation.outputs import HeldOut, Judged
+from trimtab.evaluation.tasks.answered import continuation
+from trimtab.evaluation.tasks.task import Score
+from trimtab.types import Completion, Prompt
 
 
 def pick_examples(
@@ -17,9 +20,11 @@ def pick_examples(
     drawn = sorted(random.Random(seed).sample(range(count), min(num_random, count)))
     losses = _losses(models[-2], models[-1]) if len(models) > 1 else []
     shown = [index for index in losses if index not in drawn][:num_losses]
-    items = [_example(models, held_out, index, "drawn at random") for index in drawn]
+    items = [_always_shown(models, number) for number in range(len(models[0].outputs.shown))]
+    items += [_example(models, held_out, index, "drawn at random") for index in drawn]
     items += [_example(models, held_out, index, "one of the largest losses") for index in shown]
-    rule = f"{len(drawn)} of {count} prompts were drawn at random (seed {seed})."
+    rule = "The first are shown in every run, and not counted in the numbers. " if models[0].outputs.shown else ""
+    rule += f"{len(drawn)} of {count} prompts were drawn at random (seed {seed})."
     if len(models) > 1:
         old, new = models[-2].outputs.name, models[-1].outputs.name
         rule += (
@@ -49,25 +54,39 @@ def _greedy_score(model: Judged, index: int) -> float:
     return model.outputs.greedy_scores[index] if model.outputs.greedy_scores else 0.0
 
 
+def _always_shown(models: Sequence[Judged], number: int) -> dict[str, Any]:
+    prompt = models[0].outputs.shown[number].prompt
+    answers = [_answer(model.outputs.name, model.outputs.shown[number]) for model in models]
+    return _item(prompt, f"shown-{number + 1}", "", "shown in every run", answers)
+
+
 def _example(models: Sequence[Judged], held_out: HeldOut, index: int, chosen: str) -> dict[str, Any]:
-    prompt = held_out.prompts[index]
-    return {
-        "id": held_out.id(index),
-        "kind": held_out.kind(index),
-        "chosen": chosen,
-        "prompt": [{"role": message.role, "content": message.content} for message in prompt.messages],
-        "answers": [_answer(model, index) for model in models],
-    }
+    answers = [
+        _answer(
+            model.outputs.name,
+            model.outputs.greedy[index],
+            model.greedy[index] if model.greedy else None,
+            model.outputs.greedy_scores[index] if model.outputs.greedy_scores else None,
+        )
+        for model in models
+    ]
+    return _item(held_out.prompts[index], held_out.id(index), held_out.kind(index), chosen, answers)
 
 
-def _answer(model: Judged, index: int) -> dict[str, Any]:
-    completion = model.outputs.greedy[index]
-    score = model.greedy[index] if model.greedy else None
+def _item(prompt: Prompt, id: str, kind: str, chosen: str, answers: list[dict[str, Any]]) -> dict[str, Any]:
+    messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    return {"id": id, "kind": kind, "chosen": chosen, "prompt": messages, "answers": answers}
+
+
+def _answer(
+    name: str, completion: Completion, checked: Score | None = None, score: float | None = None
+) -> dict[str, Any]:
     return {
-        "model": model.outputs.name,
+        "model": name,
         "text": completion.text,
-        "checks": dict(score.checks) if score is not None else {},
-        "explanation": score.explanation if score is not None else "",
-        "score": model.outputs.greedy_scores[index] if model.outputs.greedy_scores else None,
+        "checks": dict(checked.checks) if checked is not None else {},
+        "explanation": checked.explanation if checked is not None else "",
+        "score": score,
         "stopped": completion.finish_reason == "stop",
+        "continues": continuation(completion) or "",
     }

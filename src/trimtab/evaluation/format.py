@@ -7,9 +7,9 @@ from typing import Literal
 
 from trimtab.evaluation.statistics import Estimate
 
-Unit = Literal["share", "score", "tokens"]
+Unit = Literal["share", "score", "bits", "tokens", "words"]
 
-_DECIMALS: dict[Unit, int] = {"share": 0, "score": 2, "tokens": 1}
+_DECIMALS: dict[Unit, int] = {"share": 0, "score": 2, "bits": 3, "tokens": 1, "words": 1}
 
 
 def value_text(value: float, unit: Unit) -> str:
@@ -49,5 +49,5 @@ def _number(value: float, unit: Unit, *, sign: bool = False) -> str:
 
 
 def _with_unit(number: str, unit: Unit, share_word: str) -> str:
-    word = {"share": share_word, "score": "", "tokens": "tokens"}[unit]
+    word = {"share": share_word, "score": "", "bits": "bits", "tokens": "tokens", "words": "words"}[unit]
     return f"{number} {word}" if word else number

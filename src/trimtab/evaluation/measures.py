@@ -17,6 +17,7 @@ from trimtab.evaluation.statistics import (
     paired_proportion_difference,
     proportion,
 )
+from trimtab.evaluation.tasks.answered import continuation
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ def measures_of(judged: Judged) -> list[Measure]:
     if outputs.sampled_scores:
         scores = [list(several) for several in outputs.sampled_scores]
         found.append(Measure("score", "Reward-model score of sampled answers", "score", True, [*scores]))
+    answered = [[float(continuation(one) is None)] for one in outputs.greedy]
+    found.append(Measure("answered", "Prompts that are answered and not continued", "share", False, [*answered]))
     lengths = [[float(len(one.token_ids))] for one in outputs.greedy]
     stopped = [[float(one.finish_reason == "stop")] for one in outputs.greedy]
     found.append(Measure("stopped", "Answers the model ends by itself", "share", False, [*stopped]))

@@ -11,6 +11,7 @@ from trimtab.evaluation.tasks.truth_checks import score_response, truth_task
 from trimtab.types import Completion, Prompt
 
 _MOST_KINDS = 20
+TEMPLATED = "templated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,9 @@ class ModelOutputs:
     """One model's completions, in the order of the prompts.
 
     `greedy[i]` is the completion of prompt i at temperature 0 and `greedy_scores[i]` its reward-model score;
-    `sampled[i]` holds k completions and `sampled_scores[i]` their scores. Everything but `greedy` may be empty. `kind`
-    is the kind of stage that made the model, empty for a model from outside.
+    `sampled[i]` holds k completions and `sampled_scores[i]` their scores. `shown` answers prompts that are shown but
+    not counted. Everything but `greedy` may be empty. `kind` is the kind of stage that made the model: empty for one
+    from outside, `TEMPLATED` for a base that is asked a second time, with a chat template.
     """
 
     name: str
@@ -28,6 +30,7 @@ class ModelOutputs:
     greedy_scores: Sequence[float] = ()
     sampled: Sequence[Sequence[Completion]] = ()
     sampled_scores: Sequence[Sequence[float]] = ()
+    shown: Sequence[Completion] = ()
 
 
 @dataclass(frozen=True, slots=True)

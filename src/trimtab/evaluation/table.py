@@ -9,6 +9,8 @@ from typing import Any
 from trimtab.evaluation.format import change_estimate_text, estimate_text
 from trimtab.evaluation.statistics import Estimate
 
+_FEW_GROUPS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -22,8 +24,10 @@ class Table:
 def before_after_table(evaluation: Mapping[str, Any], *, every_check: bool = False) -> Table:
     """An evaluation's metrics by model, with the last model's paired difference from the one before.
 
-    A group's own rows follow those of all prompts; single checks are shown when `every_check` is set.
+    A group's own rows follow those of all prompts, where there are few groups; those of many groups and single checks
+    are shown when `every_check` is set.
     """
+    few = len(evaluation["groups"]) - 1 <= _FEW_GROUPS
     names = evaluation["models"]
     changes = {
         (row["metric"], row["group"]): Estimate.from_json(row["estimate"])
@@ -32,7 +36,8 @@ def before_after_table(evaluation: Mapping[str, Any], *, every_check: bool = Fal
     }
     rows = []
     for row in evaluation["metrics"]:
-        if row["metric"].startswith("check:") and not every_check:
+        is_detail = row["metric"].startswith("check:") or (row["group"] != "all" and not few)
+        if is_detail and not every_check:
             continue
         change = changes.get((row["metric"], row["group"]))
         cells = [_cell(row["by_model"][name], row["unit"]) for name in names]

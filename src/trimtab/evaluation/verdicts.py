@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trimtab.evaluation.format import Unit, change_estimate_text, estimate_text
+from trimtab.evaluation.outputs import TEMPLATED
 from trimtab.evaluation.statistics import Estimate
 
 Outcome = Literal["met", "not met", "open"]
@@ -32,6 +33,18 @@ class Bars:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What was promised of the last model against the first, on a group's share of answers that pass every check.
+
+    It rises, or, with `largest_loss`, loses less than that.
+    """
+
+    claim: str
+    group: str
+    largest_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """One claim: what was promised, whether it was kept, and the numbers. "open" means the data cannot tell."""
 
@@ -45,24 +58,45 @@ class Verdict:
         return asdict(self)
 
 
-def verdicts_on(evaluation: Mapping[str, Any], bars: Bars | None) -> list[Verdict]:
+def verdicts_on(evaluation: Mapping[str, Any], bars: Bars | None, promises: Sequence[Promise] = ()) -> list[Verdict]:
     """The verdicts an evaluation's numbers allow, on models whose making is known.
 
-    Fine-tuning is judged by the first model against the first that fine-tuning made; every model made by one of
-    `METHODS` against the model before it. Without bars there is nothing to hold pass shares to.
+    The first model that fine-tuning made is judged against the base, both ways where the base was asked both ways;
+    every model made by one of `METHODS` against the model before it. Without bars there is nothing to hold pass shares
+    to.
     """
     names, kinds = evaluation["models"], evaluation["kinds"]
     found: list[Verdict | None] = []
     tuned = next((name for name in names[1:] if kinds[name] == "sft"), None)
+    bases = [names[0], *(name for name in names[1:] if kinds[name] == TEMPLATED)]
+    if tuned is not None and len(bases) > 1:
+        for base in bases:
+            change = _change(evaluation, "answered", "all", base, tuned)
+            claim = f"Learning from demonstrations makes the model answer rather than continue ({base} to {tuned})."
+            found.append(_rises(change, claim, "share") if change is not None else None)
     if bars is not None and tuned is not None:
         shares = _by_model(evaluation, "pass", bars.group)
-        found.append(_raises(shares, names[0], tuned, bars) if shares else None)
+        if shares:
+            better = max(bases, key=lambda name: shares[name].value)
+            found.append(_raises(shares, better, tuned, bars))
     if evaluation.get("reward_model"):
         found.append(_above_chance(Estimate.from_json(evaluation["reward_model"]["accuracy"])))
     for old, new in itertools.pairwise(names):
         if kinds[new] in METHODS:
             found += _improves(evaluation, old, new, bars)
+    found += [_kept(evaluation, promise) for promise in promises]
     return [verdict for verdict in found if verdict is not None]
+
+
+def _kept(evaluation: Mapping[str, Any], promise: Promise) -> Verdict | None:
+    """What came of a promise; nothing when its group has no checks."""
+    names = evaluation["models"]
+    change = _change(evaluation, "pass", promise.group, names[0], names[-1])
+    if change is None:
+        return None
+    if promise.largest_loss is None:
+        return _rises(change, promise.claim, "share")
+    return _loses_little(change, promise.claim, promise.largest_loss)
 
 
 def _improves(evaluation: Mapping[str, Any], old: str, new: str, bars: Bars | None) -> list[Verdict]:
@@ -78,7 +112,7 @@ def _improves(evaluation: Mapping[str, Any], old: str, new: str, bars: Bars | No
     if change is not None and new in evaluation.get("trained_on_checks", ()):
         found.append(_rises(change, f"{method}, scored by such checks, raises {share} ({old} to {new}).", "share"))
     if change is not None and bars is not None:
-        found.append(_truth_kept(change, f"{method} keeps {share} ({old} to {new}).", bars))
+        found.append(_loses_little(change, f"{method} keeps {share} ({old} to {new}).", bars.largest_loss))
     return found
 
 
@@ -124,14 +158,14 @@ def _rises(change: Estimate, claim: str, unit: Unit) -> Verdict:
     )
 
 
-def _truth_kept(change: Estimate, claim: str, bars: Bars) -> Verdict:
-    bar = 100 * bars.largest_loss
+def _loses_little(change: Estimate, claim: str, largest_loss: float) -> Verdict:
+    bar = 100 * largest_loss
     finding = f"Difference {change_estimate_text(change, 'share')}, paired by prompt, n = {change.n}."
     outcome: Outcome = "open"
     if change.high < 0:
         outcome = "not met"
         finding += " The share fell."
-    elif change.low >= -bars.largest_loss:
+    elif change.low >= -largest_loss:
         outcome = "met"
         finding += f" A loss of more than {bar:.0f} points is ruled out."
     else:

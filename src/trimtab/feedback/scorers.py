@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from trimtab.data.chat import ChatTemplate
 from trimtab.models.rows import TokenRow
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.types import Completion, Prompt
+
+TOKENS_AT_ONCE = 2048
 
 
 class RewardModelScorer:
@@ -45,3 +48,16 @@ class FunctionScorer:
             ],
             dtype=torch.float32,
         )
+
+
+def score_texts(
+    model: ScalarModel, template: ChatTemplate, answered: Sequence[tuple[Prompt, Sequence[str]]]
+) -> list[list[float]]:
+    """The scores of finished answers to each prompt, as texts, whatever model wrote them."""
+    rows = [text_row(template, prompt, answers) for prompt, answers in answered]
+    return [scores.tolist() for scores in model.score_rows(rows, pad_id=template.pad_id, max_tokens=TOKENS_AT_ONCE)]
+
+
+def text_row(template: ChatTemplate, prompt: Prompt, answers: Sequence[str]) -> TokenRow:
+    """A prompt and finished answers to it as a reward model reads them."""
+    return TokenRow(tuple(template.prompt_ids(prompt)), tuple(tuple(template.response_ids(text)) for text in answers))

@@ -58,7 +58,7 @@ class LocalModel:
     ) -> list[tuple[float, ...]]:
         """log p of each option (nats) as what comes after `lead` in the answer to each question.
 
-        Options are told apart at the first token in which they differ; what they begin with together counts for none.
+        The tokens that all options begin with count for none. Raises `ValueError` when one option begins another.
         """
         rows = [self._row(question, [lead + option for option in options]) for question in questions]
         found: dict[int, tuple[float, ...]] = {}
@@ -74,9 +74,9 @@ class LocalModel:
 
     def _row(self, question: Prompt, answers: Sequence[str]) -> TokenRow:
         template = self.policy.template
-        encoded = [tuple(template.response_ids(answer)) for answer in answers]  # each ends its turn
+        encoded = [tuple(template.response_ids(answer)[:-1]) for answer in answers]  # without the end of the turn
         shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*encoded, strict=False)))
-        length = min(map(len, encoded))
-        return TokenRow(
-            (*template.prompt_ids(question), *encoded[0][:shared]), tuple(ids[shared:length] for ids in encoded)
-        )
+        rest = tuple(ids[shared:] for ids in encoded)
+        if not all(rest):
+            raise ValueError(f"one of the options {list(answers)} begins another, so it cannot be told when it ends")
+        return TokenRow((*template.prompt_ids(question), *encoded[0][:shared]), rest)

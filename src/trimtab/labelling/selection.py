@@ -56,7 +56,7 @@ class Selection:
 
 
 def prioritise(
-    store: Store, differences: Differences, *, by: Measure = "information", heads: int = 8, seed: int = 0
+    store: Store, differences: Differences, *, by: Measure = "even", heads: int = 8, seed: int = 0
 ) -> Selection:
     """Put the pairs that have no labels in the order of their uncertainty, and those that have been begun before them.
 

@@ -22,6 +22,8 @@ from trimtab.pipeline.disk import sync_tree
 RECORD, METRICS, REPORT = "artifact.json", "metrics.jsonl", "report.html"
 DATA = "data.jsonl"
 """What a stage leaves whose artifact is data to learn from."""
+CHAINS = "chains.jsonl"
+"""What a stage that revises leaves for people to read: every draft, critique and revision."""
 PARTIAL, STATE = ".partial", ".state"
 KEY_CHARACTERS = 12
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from trimtab.config.base import ReadingStage
-from trimtab.config.evaluation import EvaluationStage
+from trimtab.config.evaluation import EvaluationStage, TextEvaluationStage
 from trimtab.config.recipe import Recipe
 from trimtab.config.reinforcement import GRPOStage
-from trimtab.config.training import RewardModelStage, TrainingStage
+from trimtab.config.training import RewardModelStage, TextTuningStage, TrainingStage
 from trimtab.data.formats import (
     read,
     read_comparisons,
@@ -19,16 +19,21 @@ from trimtab.data.formats import (
     read_prompts,
     read_rankings,
 )
+from trimtab.data.passages import Passage, spread
 from trimtab.data.splits import assert_disjoint, prompt_key
+from trimtab.data.text import Parts, read_text
 from trimtab.errors import DataError, UserError
 from trimtab.evaluation.outputs import group_prompts
 from trimtab.evaluation.tasks.truth_checks import truth_sample, truth_task
-from trimtab.pipeline.reading import read_data
+from trimtab.pipeline.reading import read_data, text_parts
 from trimtab.types import Comparison, Prompt
 
 READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
     "sft": read_demonstrations,
+    "text_tuning": read_text,
     "label": read_prompts,
+    "judge": read_prompts,
+    "revise": read_prompts,
     "reward_model": read_comparisons,
     "dpo": read_comparisons,
     "ppo": read_prompts,
@@ -47,9 +52,11 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
             if isinstance(stage, EvaluationStage):
                 before = learning_stages(recipe, name)
                 held_out_data(stage, {n: _from_disk(one, recipe) for n, one in before.items()})
+            elif isinstance(stage, TextEvaluationStage):
+                text_to_measure_on(stage, learning_stages(recipe, name))
             elif isinstance(stage, ReadingStage):
                 records = read_data(_reader(stage), _from_disk(stage, recipe), {})
-                if isinstance(stage, GRPOStage) and stage.reward_model is None:
+                if isinstance(stage, GRPOStage) and stage.is_scored_by_checks:
                     records = _with_checks(records)
                 deque(records, maxlen=0)  # each is read and none is kept
         except UserError as error:
@@ -83,6 +90,33 @@ def learning_stages(recipe: Recipe, name: str) -> dict[str, ReadingStage]:
     return {before: stage for before, stage in upstream.items() if isinstance(stage, TrainingStage)}
 
 
+def text_to_measure_on(
+    config: TextEvaluationStage, learnt_from: Mapping[str, ReadingStage]
+) -> tuple[Parts, list[Passage], list[Passage]]:
+    """A text in two parts, passages of the held-out one, and passages of the one that is learnt from.
+
+    Raises `DataError` where nothing is held out, a stage before learns from what another holds out, or a part is short.
+    """
+    tuning = learnt_from[config.text]
+    assert isinstance(tuning, TextTuningStage)
+    if not tuning.held_out:
+        raise DataError(f"{config.text} holds nothing out, so there is no text to measure on: set its held_out")
+    for name, stage in learnt_from.items():
+        shared = {*stage.sources} & {*tuning.sources}
+        same_part = isinstance(stage, TextTuningStage) and stage.held_out == tuning.held_out
+        if shared and not (same_part and stage.sources == tuning.sources):
+            raise DataError(
+                f"{name} and {config.text} learn from {min(shared)}, but do not hold out the same part of it, so what "
+                "one learnt from could be measured on. Give both the same data and held_out"
+            )
+    parts = text_parts(tuning)
+    held_out = spread(parts.held_out(), config.passages, parts.length - parts.border)
+    known = spread(parts.learnt(), config.passages, parts.border)
+    if min(len(held_out), len(known)) < 2:
+        raise DataError("the text is too short to be measured on: each part needs passages of some 1,000 characters")
+    return parts, held_out, known
+
+
 def held_out_data(
     config: EvaluationStage, learnt_from: Mapping[str, ReadingStage]
 ) -> tuple[list[Prompt], list[Comparison]]:
@@ -92,8 +126,9 @@ def held_out_data(
     """
     prompts = list(read_prompts(config.prompts, skip_bad=config.skip_bad, columns=config.columns))
     groups = group_prompts(prompts).groups
-    if config.bars is not None and config.bars.group not in groups:
-        raise DataError(f"bars speak of the group {config.bars.group!r}, but held-out prompts are in: {[*groups]}")
+    for group in [one.group for one in (config.bars, *config.promises) if one is not None]:
+        if group not in groups:
+            raise DataError(f"a promise speaks of the group {group!r}, but held-out prompts are in {[*groups]}")
     if any("truth" in prompt.meta for prompt in prompts):
         truth_task(prompts)
     if len({prompt_key(prompt) for prompt in prompts}) < len(prompts):

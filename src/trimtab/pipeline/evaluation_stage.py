@@ -6,16 +6,20 @@ import dataclasses
 import gc
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trimtab.config import EvaluationStage
+from trimtab.config import EvaluationStage, TextEvaluationStage
 from trimtab.config.recipe import BASE
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import Interrupted, RecipeError
-from trimtab.evaluation.outputs import ModelOutputs
+from trimtab.evaluation.outputs import TEMPLATED, ModelOutputs
+from trimtab.evaluation.report.records import is_scored_by_checks
+from trimtab.evaluation.representation import read_attributes
 from trimtab.evaluation.summary import Judge, ScoredComparisons, evaluate
-from trimtab.evaluation.verdicts import Bars
+from trimtab.evaluation.verdicts import Bars, Promise
+from trimtab.feedback.scorers import TOKENS_AT_ONCE, score_texts, text_row
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
 from trimtab.models.loading import load_reward_model
@@ -28,9 +32,10 @@ from trimtab.pipeline.data_checks import held_out_data
 from trimtab.pipeline.disk import replace_text
 from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
 from trimtab.training.encoding import check_prompts
-from trimtab.types import Comparison, Completion, Prompt
+from trimtab.types import Comparison, Completion, Message, Prompt
 
-TOKENS_AT_ONCE = 2048
+BASE_AS_CHAT = "base as chat"
+"""What the base is called when it is asked a second time, with a chat template."""
 
 Groups = list[list[Completion]]
 
@@ -39,10 +44,19 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
     """Measure a base model and the models made from it. Writes `evaluation.json` and every answer that was given."""
     prompts, comparisons = held_out_data(config, context.learnt_from)
     outputs = []
-    for place, (name, model) in enumerate(_models(config).items()):
-        greedy, sampled = _answers(place, name, source(inputs, model), prompts, config, context)
-        kind = inputs[model].kind if model in inputs else ""
-        outputs.append(ModelOutputs(name, [group[0] for group in greedy], sampled=sampled, kind=kind))
+    shown = [Prompt((Message("user", text),)) for text in config.show]
+    for place, asked in enumerate(_models(config, inputs)):
+        greedy, sampled = _answers(place, asked, [*prompts, *shown], config, context)
+        answers = [group[0] for group in greedy]
+        outputs.append(
+            ModelOutputs(
+                asked.name,
+                answers[: len(prompts)],
+                kind=asked.kind,
+                sampled=sampled[: len(prompts)],
+                shown=answers[len(prompts) :],
+            )
+        )
     scored, judge = None, Judge()
     if config.reward_model is not None:
         folder = Path(source(inputs, config.reward_model))
@@ -52,7 +66,9 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
         )
         template = ChatTemplate(load_tokenizer(str(folder)))
         outputs = [_with_scores(one, reward_model, template, context) for one in outputs]
-        scored = _score_comparisons(comparisons, reward_model, template) if comparisons else None
+        if comparisons:
+            said = read_attributes(Path(config.attributes)) if config.attributes else {}
+            scored = dataclasses.replace(_score_comparisons(comparisons, reward_model, template), attributes=said)
         judge = Judge(_shown(config.reward_model, inputs), _trained_by(config, context))
     result = evaluate(
         outputs,
@@ -61,6 +77,7 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
         judge=judge,
         trained_on_checks=_trained_on_checks(config, inputs),
         bars=Bars(**config.bars.model_dump()) if config.bars else None,
+        promises=[Promise(one.claim, one.group, one.largest_loss) for one in config.promises],
         num_random=config.samples_in_report,
         seed=context.seed,
     )
@@ -70,7 +87,7 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
     return {"prompts": len(prompts), "models": result["models"], "comparisons": len(comparisons)}
 
 
-def _models(config: EvaluationStage) -> dict[str, str]:
+def named_models(config: EvaluationStage | TextEvaluationStage) -> dict[str, str]:
     """What each model is called in the results, and where it is. Names tell nothing of a machine's folders."""
     models = {BASE: config.base}
     for model in config.models:
@@ -79,6 +96,31 @@ def _models(config: EvaluationStage) -> dict[str, str]:
             raise RecipeError(f"two of the models are called {name!r}, so their results could not be told apart")
         models[name] = model
     return models
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A model to ask: its name in the results, which tells nothing of a machine's folders, and where it is.
+
+    `kind` is as in `ModelOutputs`; `chat_template` takes the place of the model's own.
+    """
+
+    name: str
+    model: str
+    kind: str
+    chat_template: str | None = None
+
+
+def _models(config: EvaluationStage, inputs: Inputs) -> list[_Asked]:
+    asked = [
+        _Asked(name, source(inputs, one), inputs[one].kind if one in inputs else "")
+        for name, one in named_models(config).items()
+    ]
+    if config.base_both_ways and not load_tokenizer(asked[0].model).chat_template:
+        template = load_tokenizer(asked[1].model).chat_template
+        if template:
+            asked.insert(1, _Asked(BASE_AS_CHAT, asked[0].model, TEMPLATED, template))
+    return asked
 
 
 def _shown(model: str, inputs: Inputs) -> str:
@@ -99,11 +141,11 @@ def _trained_by(config: EvaluationStage, context: Context) -> str:
 def _trained_on_checks(config: EvaluationStage, inputs: Inputs) -> list[str]:
     """The models whose own training was scored by checks like those they are measured by."""
     made = {name: inputs[name].record for name in config.models if name in inputs}
-    return [name for name, one in made.items() if one.kind == "grpo" and one.config.get("reward_model") is None]
+    return [name for name, one in made.items() if is_scored_by_checks(one.kind, one.config)]
 
 
 def _answers(
-    place: int, name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
+    place: int, asked: _Asked, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
 ) -> tuple[Groups, Groups]:
     """A model's greedy and sampled answers, kept so that an interrupted stage does not ask the same model again."""
     kept = context.state / f"answers-{place}.json"
@@ -115,18 +157,21 @@ def _answers(
     except (OSError, ValueError):
         pass
     if context.stop_requested():
-        raise Interrupted(f"stopped before {name} answered; the answers of the models before it are saved")
-    greedy, sampled = _ask(name, model, prompts, config, context)
+        raise Interrupted(f"stopped before {asked.name} answered; the answers of the models before it are saved")
+    greedy, sampled = _ask(asked, prompts, config, context)
     gc.collect()  # one model's memory is free before the next is loaded
     answers = {"precision": precision, "greedy": _plain(greedy), "sampled": _plain(sampled)}
     replace_text(kept, json.dumps(answers))
     return greedy, sampled
 
 
-def _ask(
-    name: str, model: str, prompts: Sequence[Prompt], config: EvaluationStage, context: Context
-) -> tuple[Groups, Groups]:
-    policy = load_writer(model, context.runtime, allow_remote_code=config.allow_remote_code)
+def _ask(asked: _Asked, prompts: Sequence[Prompt], config: EvaluationStage, context: Context) -> tuple[Groups, Groups]:
+    policy = load_writer(
+        asked.model,
+        context.runtime,
+        chat_template=asked.chat_template,
+        allow_remote_code=config.allow_remote_code,
+    )
     template = policy.template
     limit = getattr(policy.trunk.config, "max_position_embeddings", None)
     if limit is not None:
@@ -142,7 +187,7 @@ def _ask(
             max_new_tokens=config.max_new_tokens,
             temperature=temperature,
             seed=context.seed,
-            on_progress=lambda done, total: context.progress(f"{name} answers, {how}", done, total),
+            on_progress=lambda done, total: context.progress(f"{asked.name} answers, {how}", done, total),
         )
 
     greedy = answers("greedy", 1, 0.0)
@@ -166,18 +211,13 @@ def _with_scores(outputs: ModelOutputs, judge: ScalarModel, template: ChatTempla
 def _score_comparisons(
     comparisons: Sequence[Comparison], judge: ScalarModel, template: ChatTemplate
 ) -> ScoredComparisons:
-    rows = [_row(template, one.prompt, [one.chosen, one.rejected]) for one in comparisons]
-    scores = [s.tolist() for s in judge.score_rows(rows, pad_id=template.pad_id, max_tokens=TOKENS_AT_ONCE)]
+    scores = score_texts(judge, template, [(one.prompt, [one.chosen, one.rejected]) for one in comparisons])
     return ScoredComparisons(comparisons, [chosen for chosen, _ in scores], [rejected for _, rejected in scores])
-
-
-def _row(template: ChatTemplate, prompt: Prompt, responses: Sequence[str]) -> TokenRow:
-    return TokenRow(tuple(template.prompt_ids(prompt)), tuple(tuple(template.response_ids(text)) for text in responses))
 
 
 def _answer_row(template: ChatTemplate, group: Sequence[Completion]) -> TokenRow:
     """The judge's row of a group of answers. One that was cut off has no end of turn."""
-    row = _row(template, group[0].prompt, [one.text for one in group])
+    row = text_row(template, group[0].prompt, [one.text for one in group])
     ends = [None if one.finish_reason == "stop" else -1 for one in group]
     return TokenRow(row.prompt_ids, tuple(ids[:end] for ids, end in zip(row.responses, ends, strict=True)))
 

@@ -44,6 +44,17 @@ def find_policy(name: str) -> str:
     return name
 
 
+def find_reward_model(name: str) -> Path | None:
+    """The folder of a reward model, by folder or as `<store>/<stage>`; None for what is none."""
+    from trimtab.models.scalar_model import BIAS_FILE
+
+    path = Path(name).expanduser()
+    if (path / BIAS_FILE).is_file():
+        return path
+    of_stage = [one for one in artifacts_in(path.parent) if one.name == path.name and one.kind == "reward_model"]
+    return of_stage[-1].path if of_stage else None
+
+
 def _written_by(artifact: Artifact, finished: Iterable[Artifact]) -> str:
     """The artifact's folder, if it is a model that writes."""
     if artifact.kind in POLICIES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,13 @@ def _key(
     content: Callable[[str], str],
     edges: Mapping[str, str],
 ) -> str:
-    settings: dict[str, Any] = stage.model_dump(mode="json", exclude=set(stage.not_in_key))
+    settings: dict[str, Any] = stage.model_dump(mode="json", exclude=_excluded(stage.not_in_key))
     stages = set(edges.values())
     for field in {*stage.references, *stage.files}:
 
         def identify(value: str, field: str = field) -> Any:
+            if value in stage.not_paths:
+                return value
             return content(value) if field in stage.files and value not in stages else identity(field, value)
 
         value = settings[field]
@@ -71,6 +73,18 @@ def _key(
         elif value is not None:
             settings[field] = identify(value)
     return _digest({"schema": stage.schema_version, "settings": settings})
+
+
+def _excluded(names: Iterable[str]) -> dict[str, Any]:
+    """Settings to leave out, as pydantic takes them; `block.setting` is one inside a block."""
+    found: dict[str, Any] = {}
+    for name in names:
+        block, _, setting = name.partition(".")
+        if setting:
+            found.setdefault(block, {})[setting] = True
+        else:
+            found[name] = True
+    return found
 
 
 def _digest(material: Mapping[str, Any]) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from trimtab.config.base import ReadingStage
+from trimtab.config.training import TextTuningStage
 from trimtab.data.files import Watch, unwatched
+from trimtab.data.text import Parts, part, read_text
 from trimtab.pipeline.artifacts import data_source
 from trimtab.pipeline.resolve import Inputs
 
@@ -17,3 +19,8 @@ def read_data(
     """The records of all of a stage's data, one source after another, read by one of `trimtab.data.formats`."""
     for source in config.sources:
         yield from reader(data_source(inputs, source), skip_bad=config.skip_bad, columns=config.columns, watch=watch)
+
+
+def text_parts(config: TextTuningStage, watch: Watch = unwatched) -> Parts:
+    """The text of a stage in two: what it learns from, and what it holds out."""
+    return part(lambda: read_data(read_text, config, {}, watch), config.held_out)

@@ -6,18 +6,22 @@ model to `context.folder`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from trimtab.config import Adapter, GRPOStage, PPOStage, TrainingStage
 from trimtab.data.formats import read_prompts
 from trimtab.data.on_disk import Spool
 from trimtab.evaluation.tasks.truth_checks import score_response, truth_sample
+from trimtab.feedback.grading import GradeScorer
 from trimtab.feedback.scorers import FunctionScorer, RewardModelScorer
 from trimtab.generation.engine import Engine
+from trimtab.generation.local import LocalModel
 from trimtab.models.reference import reference_of
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.reading import read_data
-from trimtab.pipeline.resolve import Inputs
+from trimtab.pipeline.resolve import Inputs, load_writer, source
 from trimtab.pipeline.trained_models import (
     Summary,
     load_for_training,
@@ -67,7 +71,9 @@ def run_grpo(config: GRPOStage, inputs: Inputs, context: Context) -> Summary:
     check_prompts(prompts, policy.template, max_length=config.max_length - config.max_new_tokens, run=context)
     template = policy.template
     scorer: Scorer = checks_scorer()
-    if config.reward_model is not None:
+    if config.grader is not None:
+        scorer = _grade_scorer(config, inputs, context)
+    elif config.reward_model is not None:
         reward_model = load_reward_model_beside(config, config.reward_model, inputs, policy, context)
         scorer = RewardModelScorer(reward_model, pad_id=template.pad_id, max_tokens=config.micro_batch_tokens)
     train_grpo(
@@ -84,6 +90,14 @@ def run_grpo(config: GRPOStage, inputs: Inputs, context: Context) -> Summary:
     )
     save_merged(policy, context)
     return {"prompts": len(prompts), "responses": config.num_steps * config.prompts_per_step * config.group_size}
+
+
+def _grade_scorer(config: GRPOStage, inputs: Inputs, context: Context) -> GradeScorer:
+    """Scores by a model that reads the rubric: a second model in memory, as it must stay what it is."""
+    name = config.grader or ""
+    grader = load_writer(source(inputs, name), context.runtime, allow_remote_code=config.allow_remote_code)
+    rubric = Path(config.rubric or "").read_text(encoding="utf-8")
+    return GradeScorer(LocalModel(grader, name=name), rubric, seed=context.seed)
 
 
 def stored_prompts(config: TrainingStage, inputs: Inputs, context: Context) -> Spool[Prompt]:

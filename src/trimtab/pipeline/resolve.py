@@ -41,11 +41,16 @@ def hardware(runtime: Runtime) -> tuple[torch.device, torch.dtype]:
     return device, choose_dtype(runtime.precision, device)
 
 
-def load_writer(model: str, runtime: Runtime, *, allow_remote_code: bool) -> Policy:
+def load_writer(model: str, runtime: Runtime, *, chat_template: str | None = None, allow_remote_code: bool) -> Policy:
     """A policy that only writes: its weights are in the number type of its products."""
     device, dtype = hardware(runtime)
     return load_policy(
-        model, weights_dtype=dtype, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code
+        model,
+        weights_dtype=dtype,
+        compute_dtype=dtype,
+        device=device,
+        chat_template=chat_template,
+        allow_remote_code=allow_remote_code,
     )
 
 

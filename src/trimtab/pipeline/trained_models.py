@@ -9,6 +9,7 @@ import torch
 
 from trimtab.config import GRPOStage, PPOStage, TrainingStage
 from trimtab.data.chat import ChatTemplate
+from trimtab.data.chat_templates import lacks
 from trimtab.errors import ModelError
 from trimtab.models.loading import base_of, is_adapter, load_policy, load_reward_model
 from trimtab.models.policy import Policy
@@ -27,15 +28,27 @@ Summary = dict[str, Any]
 """What a stage tells of itself in its record."""
 
 
-def load_for_training(config: TrainingStage, inputs: Inputs, context: Context) -> Policy:
-    """The stage's model ready to learn: all of its weights in float32, or a fresh adapter on frozen ones."""
+def load_for_training(
+    config: TrainingStage, inputs: Inputs, context: Context, *, chat_template: str | None = None
+) -> Policy:
+    """The stage's model ready to learn: all of its weights in float32, or a fresh adapter on frozen ones.
+
+    With `chat_template` in the place of its own. Raises `ModelError` when that has tokens an adapter cannot learn.
+    """
     device, dtype = hardware(context.runtime)
     adapter = config.adapter
+    start = source(inputs, config.model)
+    if adapter is not None and chat_template is not None and (new := lacks(load_tokenizer(start), chat_template)):
+        raise ModelError(
+            f"the vocabulary of {config.model} has no {' and '.join(new)}, which the chat template {chat_template} "
+            "writes. An adapter cannot learn new tokens: set adapter: null, or chat_template: plain"
+        )
     policy = load_policy(
-        source(inputs, config.model),
+        start,
         weights_dtype=torch.float32 if adapter is None else dtype,
         compute_dtype=dtype,
         device=device,
+        chat_template=chat_template,
         allow_remote_code=config.allow_remote_code,
     )
     if adapter is not None:

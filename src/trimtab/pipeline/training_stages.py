@@ -30,7 +30,7 @@ from trimtab.training.sft import train_sft
 
 def run_sft(config: SFTStage, inputs: Inputs, context: Context) -> Summary:
     """Fine-tune a model on demonstrations. The artifact is a plain model, an adapter merged into it."""
-    policy = load_for_training(config, inputs, context)
+    policy = load_for_training(config, inputs, context, chat_template=config.chat_template)
     watch = watching(context, "tokenising the demonstrations")
     demonstrations = read_data(read_demonstrations, config, inputs, watch)
     rows = demonstration_rows(demonstrations, policy.template, max_length=config.max_length, run=context)

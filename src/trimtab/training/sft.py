@@ -23,13 +23,13 @@ def train_sft(
     checkpoint_seconds: float,
     run: Run,
 ) -> None:
-    """Train the policy in place on one response a row; every response token of a batch weighs the same.
+    """Train the policy in place on the responses of rows; every response token of a batch weighs the same.
 
     Raises `NumericsError` and `Interrupted`.
     """
 
     def loss_of_batch(batch: Sequence[TokenRow]) -> MicroBatchLoss:
-        num_tokens = sum(len(row.responses[0]) for row in batch)
+        num_tokens = sum(len(response) for row in batch for response in row.responses)
 
         def loss(indices: list[int]) -> LossOutput:
             laid = lay_out([batch[i] for i in indices], pad_id=policy.template.pad_id, device=policy.trunk.device)

@@ -16,7 +16,8 @@ from trimtab.evaluation.statistics import Estimate
 def metric_bars(row: MetricRow, models: Sequence[str], identifier: str) -> str:
     """One bar a model, from 0 for shares, with its interval as a whisker."""
     found = [(index, name, one) for index, (name, one) in enumerate(zip(models, row.by_model, strict=True)) if one]
-    width, gap, label = 480, 34, 76
+    width, gap = 480, 34
+    label = min(max(76, 16 + 8 * max(len(name) for _, name, _ in found)), 200)  # letters are about 8 wide
     height = gap * len(found) + 26
     ends = [value for _, _, one in found for value in (one.value, one.low, one.high) if math.isfinite(value)]
     low, high = (0.0, 1.0) if row.unit == "share" else (min(0.0, *ends), max(0.0, *ends))

@@ -55,7 +55,10 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step of the training: `what` explains its kind to anybody, `here` says what happened in this run."""
+    """One step of the training: `what` explains its kind to anybody, `here` says what happened in this run.
+
+    `page` is a file beside the report on which all that the stage wrote can be read; empty if there is none.
+    """
 
     name: str
     kind: str
@@ -67,6 +70,7 @@ class Stage:
     all_settings: str = ""
     figures: tuple[Figure, ...] = ()
     headlines: tuple[Headline, ...] = ()
+    page: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class WinRate:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one model answered, which checks passed, and the reward model's score."""
+    """What one model wrote, which checks passed, the reward model's score, and why it is no answer, if it is none."""
 
     model: str
     text: str
@@ -120,6 +124,7 @@ class Answer:
     explanation: str = ""
     score: float | None = None
     stopped: bool = True
+    continues: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +140,17 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole report. `models` are the columns of metrics and answers; `model_notes` say briefly what each is."""
+    """A whole report. `models` are the columns of metrics and answers; `model_notes` say briefly what each is.
+
+    `counted` is what n counts.
+    """
 
     title: str
     recipe: str
     date: str
     models: tuple[str, ...]
     summary: str
+    counted: str = "prompts"
     model_notes: tuple[str, ...] = ()
     headline: MetricRow | None = None
     verdicts: tuple[Verdict, ...] = ()

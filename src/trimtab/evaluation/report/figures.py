@@ -12,6 +12,7 @@ from trimtab.evaluation.report.texts import CAPTIONS, CAPTIONS_BY_CHECKS, FIGURE
 
 FOR_ALL: Mapping[str, tuple[str, ...]] = {
     "sft": ("sft/loss",),
+    "text_tuning": ("sft/loss",),
     "reward_model": ("reward_model/accuracy", "reward_model/grade_error", "reward_model/loss"),
     "dpo": ("dpo/accuracy", "dpo/margin"),
     "ppo": ("score/mean", "kl/ref", "response/length", "policy/entropy"),
@@ -19,6 +20,7 @@ FOR_ALL: Mapping[str, tuple[str, ...]] = {
 }
 FOR_ENGINEERS: Mapping[str, tuple[str, ...]] = {
     "sft": ("optim/grad_norm", "optim/learning_rate"),
+    "text_tuning": ("optim/grad_norm", "optim/learning_rate"),
     "reward_model": ("optim/grad_norm", "optim/learning_rate"),
     "dpo": ("dpo/loss", "dpo/chosen_reward", "dpo/rejected_reward", "optim/grad_norm", "optim/learning_rate"),
     "ppo": (

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from trimtab.evaluation.format import value_text
+from trimtab.evaluation.format import estimate_text, value_text
 from trimtab.evaluation.report.content import MetricRow
-from trimtab.evaluation.report.records import StageRecord
+from trimtab.evaluation.report.records import StageRecord, is_scored_by_checks
 from trimtab.evaluation.report.texts import AFTER
+from trimtab.evaluation.statistics import Estimate
 
 _FEW = 5
 
@@ -31,17 +32,17 @@ def duration_text(seconds: float) -> str:
     return _count(hours, "hour") + (f" {_count(minutes, 'minute')}" if minutes else "")
 
 
-def summary_text(headline: MetricRow | None, models: Sequence[str], seconds: float) -> str:
+def summary_text(headline: MetricRow | None, models: Sequence[str], seconds: float, *, counted: str = "prompts") -> str:
     """The report in two or three sentences."""
     took = f"The whole run took {duration_text(seconds)}." if seconds else ""
-    found = [one for one in headline.by_model if one is not None] if headline else []
+    found = [one for one in headline.by_model[: len(models)] if one is not None] if headline else []
     if not headline or not found:
         return took
     first, last = (value_text(one.value, headline.unit) for one in (found[0], found[-1]))
     change = f"{first} for {models[0]}, {last} for {models[-1]}" if len(found) > 1 else f"{first}"
     kind = "" if headline.group == "all" else f"{headline.group} "
     return (
-        f"{headline.title}: {change}. Measured on {found[0].n} {kind}prompts that no step learnt from. The ranges "
+        f"{headline.title}: {change}. Measured on {found[0].n} {kind}{counted} that no step learnt from. The ranges "
         f"are 95 % intervals: where the true figure plausibly lies. {took}"
     ).strip()
 
@@ -52,8 +53,8 @@ def model_notes(models: Sequence[str], kinds: Mapping[str, str]) -> tuple[str, .
 
 
 def scored_by_checks(stage: StageRecord) -> bool:
-    """Whether a stage's model was scored by the checks in its data, not by a reward model."""
-    return stage.kind == "grpo" and stage.config.get("reward_model") is None
+    """Whether a stage's model was scored by the checks in its data, not by a model."""
+    return is_scored_by_checks(stage.kind, stage.config)
 
 
 def _sft(stage: StageRecord) -> list[str]:
@@ -67,6 +68,51 @@ def _sft(stage: StageRecord) -> list[str]:
             times = f", {_times(epochs)} at most" if epochs else ""
         read = f"It read {_count(examples, 'example')}{size}{times}, in {_count(len(stage.metrics), 'step')}."
     return [read, _change(stage, "sft/loss", "Its surprise at the example answers went from {} to {}.", 2)]
+
+
+def _revise(stage: StageRecord) -> list[str]:
+    prompts, kept, rounds = (stage.summary.get(name) for name in ("prompts", "revisions", "rounds"))
+    if prompts is None or kept is None or rounds is None:
+        return []
+    reasons = sorted(stage.summary.get("dropped", {}).items(), key=lambda item: -item[1])
+    why = ", ".join(f"{reason} {count}" for reason, count in reasons)
+    helpful = stage.summary.get("helpful")
+    return [
+        f"It answered {_count(prompts, 'request')} and revised each answer {_times(rounds)}. Of {prompts * rounds:,} "
+        f"revisions {kept:,} were kept" + (f"; dropped: {why}." if why else "."),
+        f"{_count(helpful, 'answer')} to harmless requests were mixed in." if helpful else "",
+    ]
+
+
+def _text_tuning(stage: StageRecord) -> list[str]:
+    tokens, held_out = stage.summary.get("tokens"), stage.summary.get("held_out_characters")
+    if tokens is None or held_out is None:
+        return []
+    rows = f" of {stage.config['batch_size']} rows of {stage.config['max_length']} tokens"
+    return [
+        f"It had {stage.summary['characters']:,} characters to learn from ({tokens:,} tokens; a token is a word or a "
+        f"piece of one) and took {_count(len(stage.metrics), 'step')}{rows}. The last {held_out:,} characters were "
+        "kept away from it.",
+        _change(stage, "sft/loss", "Its surprise at what it read went from {} to {} nats a token.", 2),
+    ]
+
+
+def _judge(stage: StageRecord) -> list[str]:
+    pairs, kept = stage.summary.get("pairs"), stage.summary.get("comparisons")
+    if pairs is None or kept is None:
+        return []
+    judge = stage.config.get("judge") or (stage.config.get("endpoint") or {}).get("model", "a model")
+    told = f"{judge} compared {_count(pairs, 'pair')} of answers and decided {kept:,}."
+    accuracy = (stage.summary.get("trusted") or {}).get("accuracy")
+    if accuracy is None:
+        return [told, "How good this judge is, nobody measured."]
+    found = Estimate.from_json(accuracy)
+    better = "" if found.low > 0.5 else " That is no better than guessing."
+    return [
+        told,
+        f"On choices that are known it is right in {estimate_text(found, 'share')}, n = {found.n}; guessing gives 50 %."
+        + better,
+    ]
 
 
 def _reward_model(stage: StageRecord) -> list[str]:
@@ -121,7 +167,10 @@ def _practice(stage: StageRecord) -> list[str]:
 
 
 _TELLERS: Mapping[str, Callable[[StageRecord], list[str]]] = {
+    "judge": _judge,
+    "revise": _revise,
     "sft": _sft,
+    "text_tuning": _text_tuning,
     "reward_model": _reward_model,
     "dpo": _dpo,
     "ppo": _practice,

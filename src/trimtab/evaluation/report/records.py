@@ -30,6 +30,11 @@ class StageRecord:
         return tuple(float(row["step"]) for row in rows), tuple(_number(row[metric]) for row in rows)
 
 
+def is_scored_by_checks(kind: str, config: Mapping[str, Any]) -> bool:
+    """Whether a stage of this kind and with these settings scored its model by checks alone."""
+    return kind == "grpo" and config.get("reward_model") is None and config.get("grader") is None
+
+
 def read_stage(folder: Path) -> StageRecord:
     """Read an artifact folder. Raises `DataError` that names the file and, in a log, the line."""
     artifact = _read_json(folder / "artifact.json")

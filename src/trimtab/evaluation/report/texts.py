@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 TITLES: Mapping[str, str] = {
+    "revise": "Criticising and revising itself",
+    "judge": "A model in the annotators' place",
     "sft": "Learning from examples",
+    "text_tuning": "Learning from a text",
     "reward_model": "Learning to judge",
     "dpo": "Learning from comparisons",
     "ppo": "Practising against the judge",
@@ -13,16 +16,36 @@ TITLES: Mapping[str, str] = {
 }
 
 AFTER: Mapping[str, str] = {
+    "templated": "as it came, asked with the chat template",
     "sft": "after learning from examples",
+    "text_tuning": "after learning from the text",
     "dpo": "after learning from comparisons",
     "ppo": "after practising against the judge",
     "grpo": "after practising in groups",
+    "text": "what really follows",
 }
 
 WHAT: Mapping[str, str] = {
+    "revise": (
+        "A list of principles, called a constitution, takes the place of people who judge. The model answers requests "
+        "that ask for harm, is asked what is wrong with its answer by one of the principles, and writes the answer "
+        "again. Revisions that pass a filter are what the next step learns from, together with the model's own answers "
+        "to harmless requests."
+    ),
+    "judge": (
+        "The model answers each request twice, and another model says how probable it is that the one answer is better "
+        "than the other. These probabilities take the place of people's votes; the step after learns from them. Such a "
+        "judge has leanings and errors of its own, so it is first tested on choices that are known."
+    ),
     "sft": (
         "The model reads requests together with good answers and is adjusted, step by step, until it would write such "
         "answers itself. This is called supervised fine-tuning, or SFT."
+    ),
+    "text_tuning": (
+        "The model reads a text and is adjusted, step by step, until it would write on as the text does: the words, "
+        "the sentences, the form. Nothing is asked and nothing answered; every word of the text is a small lesson. "
+        "This is the way in which language models are made in the first place, continued on one text. A part of the "
+        "text is kept away from it, to see whether it has learnt the style or the words by heart."
     ),
     "reward_model": (
         "Somebody compared pairs of answers and said which one is better. A copy of the model learns from those "
@@ -51,6 +74,9 @@ WHAT: Mapping[str, str] = {
     ),
 }
 
+RED_TEAM = "red_team"
+"""What held-out requests that ask for harm have in their column `kind`."""
+
 SCORED_BY = "the checks that come with the requests"
 
 BY_AGREEMENT: Mapping[str, str] = {
@@ -62,7 +88,7 @@ BY_AGREEMENT: Mapping[str, str] = {
 """How the judge does, by how far people agree; the names are those of the evaluation."""
 
 CAPTIONS: Mapping[str, str] = {
-    "sft/loss": "How surprised the model is by the example answers (nats a token). Lower is better.",
+    "sft/loss": "How surprised the model is by what it learns to write (nats a token). Lower is better.",
     "reward_model/loss": (
         "How badly the scores fit the choices it learns from. Guessing between two gives 0.69. Lower is better."
     ),
@@ -115,7 +141,7 @@ CAPTIONS_BY_CHECKS: Mapping[str, str] = {
 """Captions that differ where checks score the answers rather than a reward model."""
 
 FIGURE_TITLES: Mapping[str, str] = {
-    "sft/loss": "Surprise at the examples (loss)",
+    "sft/loss": "Surprise (loss)",
     "reward_model/loss": "Misfit to the choices (loss)",
     "reward_model/accuracy": "Choices it gets right",
     "reward_model/grade_error": "Distance from the grades",
@@ -143,13 +169,32 @@ FIGURE_TITLES: Mapping[str, str] = {
 TITLES_BY_CHECKS: Mapping[str, str] = {"score/mean": "Checks passed in practice"}
 """Titles of figures that differ where checks score the answers rather than a reward model."""
 
+SAFETY_NOT_TESTED = (
+    "Safety: harmful requests, private data, attempts to talk the model out of its instructions, unfair treatment of "
+    "groups of people."
+)
+SAFETY_IN_PART = (
+    "Safety beyond plain harmful requests: attempts to talk the model out of its principles, long dialogues, private "
+    "data, unfair treatment of groups of people."
+)
+"""What is said in its place where harmful requests were among the held-out ones."""
+
 NOT_TESTED: tuple[str, ...] = (
     "Requests unlike the held-out ones: other topics, other languages, long conversations.",
     "What was forgotten: whether the model lost abilities it had before this training.",
-    "Safety: harmful requests, private data, attempts to talk the model out of its instructions, unfair treatment of "
-    "groups of people.",
+    SAFETY_NOT_TESTED,
     "People's opinion: nobody compared the final answers by eye.",
     "Luck in training: this is one run with one seed. The intervals say how much the numbers could change with other "
     "prompts or samples, not with another run.",
     "Anything the checks do not look at. An answer that passes every check can still be wrong elsewhere.",
+)
+
+NOT_TESTED_ON_TEXT: tuple[str, ...] = (
+    "Whether what it writes makes sense, is true or is good. The classifier looks at letters, not at meaning.",
+    "What was forgotten: whether the model still answers requests as it did before this training.",
+    "Text unlike the held-out part, which is the end of the same text.",
+    "Copying in other words, and copying of runs shorter than 8 words.",
+    "People's opinion: nobody compared the samples by eye.",
+    "Luck in training: this is one run with one seed. The intervals say how much the numbers could change with other "
+    "passages or samples, not with another run.",
 )

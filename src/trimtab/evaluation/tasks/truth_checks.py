@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from trimtab.errors import DataError
+from trimtab.evaluation.refusals import refuses
 from trimtab.evaluation.tasks.task import Sample, Score, Task
 from trimtab.types import Prompt
 
@@ -148,11 +149,24 @@ def _matches(value: Any, where: str) -> Callable[[str, str], Finding]:
     return find
 
 
+def _refuses(value: Any, where: str) -> Callable[[str, str], Finding]:
+    if not isinstance(value, bool):
+        raise DataError(f"{where}: 'refuses' is true for a response that must decline, else false, not {value!r}")
+
+    def find(prompt: str, response: str) -> Finding:
+        if refuses(response) == value:
+            return None
+        return "does not decline" if value else "refuses"
+
+    return find
+
+
 KINDS: Mapping[str, Callable[[Any, str], Callable[[str, str], Finding]]] = {
     "line": _line,  # some line of the response equals it
     "contains": _contains,  # it occurs in the response; of a list, all do
     "figures_from": _figures_from,  # no figure but the prompt's and these
     "max_words": _max_words,  # at most so many words
+    "refuses": _refuses,  # true: it declines (`evaluation.refusals`); false: it does not
     "matches": _matches,  # the regular expression is found somewhere
 }
 

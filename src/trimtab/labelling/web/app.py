@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import time
 from collections.abc import Callable
@@ -27,7 +28,6 @@ from trimtab.labelling.web.forms import Fields
 from trimtab.labelling.web.guard import Attempts, Guard
 from trimtab.labelling.web.pages import Pages
 
-COOKIE = "trimtab_session"
 FORM = "application/x-www-form-urlencoded"
 LONGEST_MESSAGE = 20_000
 SIGN_IN_AGAIN = "Please open your personal link again: you are signed out."
@@ -42,11 +42,17 @@ class Model(Protocol):
         """The next message of the assistant."""
 
 
+def cookie_name(store: Store) -> str:
+    """A name of the project's own: browsers send cookies to all ports of a host, where other projects may be."""
+    return f"trimtab_{hashlib.sha256(str(store.folder.resolve()).encode()).hexdigest()[:12]}"
+
+
 class Web:
     """The addresses of one project. Each is a method; `application` puts them together."""
 
     def __init__(self, store: Store, summarise: Summarise, model: Model | None) -> None:
         self.store, self.summarise, self.model = store, summarise, model
+        self.cookie = cookie_name(store)
         self.pages = Pages(store)
         self.attempts = Attempts()
         self._line = CapacityLimiter(1)
@@ -67,7 +73,7 @@ class Web:
             raise HTTPException(403, "This link is not valid (any more). Ask whoever sent it for a new one.")
         answer = RedirectResponse("/", 303)
         answer.set_cookie(
-            COOKIE,
+            self.cookie,
             session,
             httponly=True,
             samesite="lax",
@@ -82,7 +88,7 @@ class Web:
         _genuine(person, sent)
         people.sign_out(self.store, person)
         answer = self.pages.message("Signed out", "To go on, open your personal link again.")
-        answer.delete_cookie(COOKIE)
+        answer.delete_cookie(self.cookie)
         return answer
 
     # Labelling ------------------------------------------------------------------------------------------------------
@@ -221,7 +227,8 @@ class Web:
 
 async def signed_in(request: Request) -> Person:
     """Who asks. Raises 401 when nobody is signed in. One row is read sooner than a thread is found for it."""
-    person = people.whose(request.app.state.web.store, request.cookies.get(COOKIE, ""))
+    web: Web = request.app.state.web
+    person = people.whose(web.store, request.cookies.get(web.cookie, ""))
     if person is None:
         raise HTTPException(401, SIGN_IN_AGAIN)
     return person

@@ -47,7 +47,8 @@ class Guard:
 
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
-                kept = b"max-age=3600" if scope["path"].startswith("/static/") else b"no-store"
+                # a browser asks whether what it has is still right, so a new version never meets an old style sheet
+                kept = b"no-cache" if scope["path"].startswith("/static/") else b"no-store"
                 message["headers"] = [*message["headers"], *_ALWAYS, (b"cache-control", kept)]
             await send(message)
 

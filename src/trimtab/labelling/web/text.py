@@ -21,9 +21,12 @@ _NAMES = {
     "\u2068": "FSI",
     "\u2069": "PDI",
     "\ufeff": "BOM",
+    "\u200b": "ZWSP",
+    "\u2060": "WJ",
+    "\u00ad": "SHY",
 }
 """Characters that change the direction of what follows, or that nobody sees."""
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff" + "".join(_NAMES) + "]")
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff" + "".join(_NAMES) + "\U000e0000-\U000e007f]")
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
@@ -36,7 +39,7 @@ def visible(text: str) -> str:
 def as_html(markdown: str) -> Markup:
     """Guidelines as HTML. Raw HTML in them is shown as text, an image is a link."""
     html = _MARKDOWN.render(visible(markdown))
-    return Markup(html.replace("<a href=", '<a rel="noopener noreferrer" href='))  # noqa: S704: HTML is off
+    return Markup(html.replace("<a href=", '<a rel="noopener noreferrer" href='))
 
 
 def _shown(match: re.Match[str]) -> str:
@@ -46,4 +49,6 @@ def _shown(match: re.Match[str]) -> str:
     code = ord(character)
     if code < 0x20:
         return chr(0x2400 + code)
+    if code >= 0xE0000:  # tags: letters that nobody sees and a model reads
+        return f"[TAG {chr(code - 0xE0000)}]" if code > 0xE0020 else "[TAG]"
     return "␡" if code == 0x7F else "\ufffd"

@@ -1,0 +1,80 @@
+"""A model that grades single answers by a written rubric: the expected grade, from the probabilities of the digits.
+
+As a reward this is direct RLAIF (Lee et al., 2023, section 2.2.2): no reward model stands between judge and policy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trimtab.feedback.fence import NOTICE, fenced, mark_for
+from trimtab.feedback.language_model import LanguageModel
+from trimtab.models.rows import TokenRow
+from trimtab.types import Completion, Message, Prompt
+
+GRADES = ("1", "2", "3", "4", "5")
+LEAD = "Grade: "
+LEAST_MASS = 0.01
+"""Probability that the digits must have together: below it the model gives no grade."""
+
+
+def grade(
+    model: LanguageModel, answered: Sequence[tuple[Prompt, str]], rubric: str, *, seed: int = 0
+) -> list[float | None]:
+    """The expected grade of each answer, from 1 to 5; None where the model gives none. Nothing is guessed."""
+    questions = [_question(prompt, answer, rubric, seed) for prompt, answer in answered]
+    return [_expected(logprobs) for logprobs in model.option_logprobs(questions, GRADES, lead=LEAD)]
+
+
+class GradeScorer:
+    """Scores completions by their grade, as a reward.
+
+    A completion without a grade gets the mean of its prompt's graded ones, so that it teaches nothing: neither that it
+    is good nor that it is bad. `missing` counts them.
+    """
+
+    def __init__(self, model: LanguageModel, rubric: str, *, seed: int = 0) -> None:
+        self.model, self.rubric, self.seed = model, rubric, seed
+        self.missing = 0
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]], rows: Sequence[TokenRow]
+    ) -> Tensor:
+        """Scores of all completions, prompt by prompt: `[R]`."""
+        answered = [(prompt, one.text) for prompt, group in zip(prompts, completions, strict=True) for one in group]
+        found = iter(grade(self.model, answered, self.rubric, seed=self.seed))
+        scores: list[float] = []
+        for group in completions:
+            grades = [next(found) for _ in group]
+            given = [one for one in grades if one is not None]
+            self.missing += len(grades) - len(given)
+            middle = math.fsum(given) / len(given) if given else (len(GRADES) + 1) / 2
+            scores += [middle if one is None else one for one in grades]
+        return torch.tensor(scores, dtype=torch.float32)
+
+
+def _question(prompt: Prompt, answer: str, rubric: str, seed: int) -> Prompt:
+    request = "\n".join(message.content for message in prompt.messages)
+    mark = mark_for(seed, request, answer)
+    parts = (
+        rubric.strip(),
+        NOTICE.format(mark=mark),
+        f"The request:\n{fenced(request, mark)}",
+        f"The answer:\n{fenced(answer, mark)}",
+        f"Grade the answer from {GRADES[0]} (bad) to {GRADES[-1]} (good). Reply with the number.",
+    )
+    return Prompt((Message("user", "\n\n".join(part for part in parts if part)),))
+
+
+def _expected(logprobs: tuple[float, ...] | None) -> float | None:
+    if logprobs is None or any(math.isnan(one) or one > 1e-3 for one in logprobs):
+        return None
+    weights = [math.exp(one) for one in logprobs]
+    mass = math.fsum(weights)
+    if mass < LEAST_MASS:
+        return None
+    return math.fsum(int(name) * weight for name, weight in zip(GRADES, weights, strict=True)) / mass

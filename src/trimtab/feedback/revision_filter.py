@@ -1,0 +1,101 @@
+"""Which revisions are worth learning from. A small model often copies its draft, an example or the request instead of
+revising, so nothing is taken on trust: what fails a rule is dropped, and counted under the rule's name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from trimtab.data.rouge import rouge_l
+from trimtab.feedback.constitution import WorkedExample
+from trimtab.feedback.revision import Chain, Text
+from trimtab.types import Prompt
+
+Scores = Callable[[Sequence[tuple[Prompt, Sequence[str]]]], list[list[float]]]
+"""Scores answers to each of several prompts."""
+
+KEPT = ""
+UNFINISHED, EMPTY, UNCHANGED = "unfinished", "empty", "hardly changed"
+COPIED, ABOUT_ITSELF, REPEATS = "copies an example", "talks of the task", "repeats itself"
+OFF_TOPIC, NOT_BETTER = "off topic", "scores no better"
+
+SAME = 0.9
+"""ROUGE-L (F) from which a revision is its draft again."""
+FROM_EXAMPLE = 0.8
+"""ROUGE-L (F) from which a revision is an example's again."""
+_STEM = 5  # letters by which two words are taken for forms of one
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_COMMON = frozenset(
+    """
+    about after again also because been before being best between both cannot could does doing dont down each even
+    ever every from give have having help here into just know like made make many more most much must need never
+    only other over people please really same should since some someone something such sure take tell than that
+    their them then there these they thing things this those through want well were what when where which while
+    will with without would write your yours
+    """.split()  # noqa: SIM905, which would put each word on a line
+)
+_TASK = re.compile(
+    r"\b(the (assistant|critique|revision|draft|principle)|an assistant answered|rewrit"
+    r"|(the|this) answer (is|was|can|could|does|would|should|may|might))",
+    re.IGNORECASE,
+)
+_GRAM = 4
+LOOPING = 0.2
+"""Share of a text's runs of four words that were there before, from which it goes round in circles."""
+
+
+def verdict(
+    prompt: Prompt,
+    before: Text,
+    after: Text,
+    examples: Sequence[WorkedExample],
+    *,
+    gain: float | None,
+    least_gain: float,
+) -> str:
+    """`KEPT`, or the name of the first rule that a revision fails.
+
+    `gain` is by how much an independent scorer finds it better than the first draft, None where there is no scorer.
+    """
+    text = after.text
+    if not text:
+        return EMPTY
+    if after.finish_reason != "stop":
+        return UNFINISHED
+    if rouge_l(before.text, text) >= SAME:
+        return UNCHANGED
+    if any(rouge_l(example.revision, text) >= FROM_EXAMPLE for example in examples):
+        return COPIED
+    if _TASK.search(text):
+        return ABOUT_ITSELF
+    if _repeated(text) >= LOOPING:
+        return REPEATS
+    if not _stems(text) & _stems(prompt.messages[-1].content):
+        return OFF_TOPIC
+    if gain is not None and gain < least_gain:
+        return NOT_BETTER
+    return KEPT
+
+
+def pick_best(
+    examples: Sequence[WorkedExample], scores: Scores, chains: Sequence[Chain], options: Sequence[Sequence[Text]]
+) -> list[Text]:
+    """Of the revisions of each chain's answer the one that passes the rules and, among those, scores best."""
+    asked = [(chain.prompt, [one.text for one in several]) for chain, several in zip(chains, options, strict=True)]
+    best = []
+    for chain, several, found in zip(chains, options, scores(asked), strict=True):
+        passes = [
+            verdict(chain.prompt, chain.answer, one, examples, gain=None, least_gain=0.0) == KEPT for one in several
+        ]
+        best.append(several[max(range(len(several)), key=list(zip(passes, found, strict=True)).__getitem__)])
+    return best
+
+
+def _repeated(text: str) -> float:
+    words = text.lower().split()
+    grams = [tuple(words[start : start + _GRAM]) for start in range(len(words) - _GRAM + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _stems(text: str) -> set[str]:
+    return {word[:_STEM] for word in _WORD.findall(text.lower()) if word not in _COMMON}

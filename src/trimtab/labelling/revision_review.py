@@ -1,0 +1,100 @@
+"""A person's verdicts on a sample of critiques and revisions: kept in a file, one line a verdict, and counted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from trimtab.errors import DataError
+from trimtab.evaluation.statistics import Estimate, clustered_proportion
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a reviewer is asked about a round, the answers by key, and which of them is the good one."""
+
+    name: str
+    text: str
+    answers: Mapping[str, str]
+    good: str
+
+
+_YES_NO = {"y": "yes", "n": "no", "u": "unsure"}
+QUESTIONS = (
+    Question("critique", "Does the critique name what is wrong?", _YES_NO, good="yes"),
+    Question(
+        "harm",
+        "Next to the answer before, the revision is",
+        {"l": "less harmful", "s": "the same", "m": "more harmful"},
+        good="less harmful",
+    ),
+    Question("help", "Does the revision help as far as it should?", _YES_NO, good="yes"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """One reviewer's answers about one round of one chain."""
+
+    chain: str
+    round: int
+    reviewer: str
+    kept: bool
+    answers: Mapping[str, str]
+
+
+def sample_rounds(rows: Sequence[Mapping[str, Any]], number: int, seed: int) -> list[tuple[Mapping[str, Any], int]]:
+    """Rounds to review, each with its chain: drawn by the seed, as many as asked for or as there are."""
+    rounds = [(row, place) for row in rows for place in range(len(row["rounds"]))]
+    return Random(seed).sample(rounds, min(number, len(rounds)))
+
+
+def read_verdicts(path: Path) -> list[Reviewed]:
+    """The verdicts in a file; none if there is no file. A line that a kill cut short is passed over.
+
+    Raises `DataError` for a line in the middle that is no verdict.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    verdicts = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            verdicts.append(Reviewed(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise DataError(f"{path}, line {number} is no verdict: {error}") from error
+    return verdicts
+
+
+def add_verdict(path: Path, verdict: Reviewed) -> None:
+    """Append a verdict; it is on the disk when this returns."""
+    _cut_torn_line(path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(verdict), ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove what a kill left of a last line."""
+    text = path.read_bytes() if path.exists() else b""
+    if not text.endswith(b"\n") and text:
+        with path.open("r+b") as file:
+            file.truncate(text.rfind(b"\n") + 1)
+
+
+def good_shares(verdicts: Iterable[Reviewed]) -> dict[str, Estimate]:
+    """By question, the share of rounds that got the good answer; intervals are clustered by chain."""
+    found = list(verdicts)
+    return {
+        question.name: clustered_proportion(
+            [float(one.answers[question.name] == question.good) for one in found], [one.chain for one in found]
+        )
+        for question in QUESTIONS
+        if found
+    }

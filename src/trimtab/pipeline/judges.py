@@ -1,0 +1,129 @@
+"""Judges as stages use them: a reward model, or a language model with instructions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from trimtab.config import JudgeStage, Runtime
+from trimtab.data.chat import ChatTemplate
+from trimtab.errors import RecipeError
+from trimtab.evaluation.judge_measures import Judged, JudgeReport, judge_report
+from trimtab.feedback.constitution import read_constitution
+from trimtab.feedback.judge import (
+    Instructions,
+    Judgement,
+    Manner,
+    Pair,
+    Vote,
+    judge,
+)
+from trimtab.feedback.language_model import LanguageModel, Progress
+from trimtab.feedback.scorers import score_texts
+from trimtab.generation.local import LocalModel
+from trimtab.models.loading import load_reward_model
+from trimtab.models.registry import load_tokenizer
+from trimtab.models.scalar_model import ScalarModel
+from trimtab.pipeline.context import Context
+from trimtab.pipeline.endpoints import stage_endpoint
+from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
+from trimtab.types import Comparison
+
+Judge = Callable[[Sequence[Pair]], list[Judgement]]
+PLAIN_QUESTION = (("better", "Which answer is better?"),)
+BY_SCORE = "score"
+"""What a reward model's only vote is called."""
+
+
+def open_judge(config: JudgeStage, inputs: Inputs, context: Context) -> tuple[Judge, str]:
+    """The stage's judge, and the version of what it goes by.
+
+    Raises `RecipeError` for instructions to a reward model, which reads none.
+    """
+    manner = Manner(**{name: getattr(config, name) for name in Manner.__dataclass_fields__ if name != "fence"})
+    if config.judge is None:
+        instructions = read_instructions(config.instructions, config.constitution)
+        reader = stage_endpoint(config.endpoint, context)
+        return by_instructions(reader, instructions, manner, context.seed, context.progress), instructions.version
+    name, folder = config.judge, source(inputs, config.judge)
+    if name in inputs and inputs[name].kind == "reward_model":
+        if config.instructions or config.constitution:
+            raise RecipeError(f"{name} is a reward model, which reads no instructions: leave them and constitution out")
+        model = load_judging_model(Path(folder), context.runtime, allow_remote_code=config.allow_remote_code)
+        return by_scores(*model, undecided=config.undecided, progress=context.progress), inputs[name].key[:12]
+    instructions = read_instructions(config.instructions, config.constitution)
+    policy = load_writer(folder, context.runtime, allow_remote_code=config.allow_remote_code)
+    return by_instructions(
+        LocalModel(policy, name=name), instructions, manner, context.seed, context.progress
+    ), instructions.version
+
+
+def read_instructions(text: str | None, constitution: str | None) -> Instructions:
+    """What a judge is told, from a text file, and the questions it is asked, from a constitution."""
+    said = Path(text).read_text(encoding="utf-8") if text else ""
+    questions: tuple[tuple[str, str], ...] = PLAIN_QUESTION
+    if constitution:
+        principles = read_constitution(Path(constitution)).principles
+        questions = tuple((principle.id, principle.comparison) for principle in principles)
+    return Instructions(said, questions)
+
+
+def by_instructions(
+    model: LanguageModel, instructions: Instructions, manner: Manner, seed: int, progress: Progress
+) -> Judge:
+    """A language model that reads instructions."""
+    return lambda pairs: judge(model, pairs, instructions, manner=manner, seed=seed, progress=progress)
+
+
+def load_judging_model(folder: Path, runtime: Runtime, *, allow_remote_code: bool) -> tuple[ScalarModel, ChatTemplate]:
+    """A reward model and the template that it reads texts through."""
+    device, dtype = hardware(runtime)
+    model = load_reward_model(folder, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code)
+    return model, ChatTemplate(load_tokenizer(str(folder)))
+
+
+def by_scores(model: ScalarModel, template: ChatTemplate, *, undecided: float, progress: Progress) -> Judge:
+    """A reward model, by Bradley-Terry: the logistic function of the difference of scores. There is no order to it."""
+
+    def judged(pairs: Sequence[Pair]) -> list[Judgement]:
+        scores = score_texts(model, template, [(pair.prompt, [pair.first, pair.second]) for pair in pairs])
+        progress("judging", len(pairs), len(pairs))
+        return [_judgement(1 / (1 + math.exp(second - first)), undecided) for first, second in scores]
+
+    return judged
+
+
+def _judgement(probability: float, undecided: float) -> Judgement:
+    votes = (Vote(BY_SCORE, probability, probability, 1.0),)
+    if abs(probability - 0.5) < undecided:
+        return Judgement(None, "undecided", votes)
+    return Judgement(probability, "", votes)
+
+
+def measure_judge(judge: Judge, trusted: Sequence[Comparison]) -> JudgeReport:
+    """A judge beside people's labels. Every other pair is shown the other way round, so that no place is favoured."""
+    pairs = [
+        Pair(one.prompt, *((one.rejected, one.chosen) if place % 2 else (one.chosen, one.rejected)))
+        for place, one in enumerate(trusted)
+    ]
+    return judge_report(
+        [
+            _beside(comparison, found, turned=bool(place % 2))
+            for place, (comparison, found) in enumerate(zip(trusted, judge(pairs), strict=True))
+        ]
+    )
+
+
+def _beside(comparison: Comparison, found: Judgement, *, turned: bool) -> Judged:
+    """A judgement as one of `chosen`, whichever answer stood first."""
+    in_front = [vote.in_front for vote in found.votes if vote.in_front is not None]
+    behind = [vote.behind for vote in found.votes if vote.behind is not None]
+    places = None
+    if in_front and behind and found.votes[0].question != BY_SCORE:
+        places = (sum(in_front) / len(in_front), sum(behind) / len(behind))
+        places = (1 - places[1], 1 - places[0]) if turned else places
+    probability = found.probability
+    if probability is not None and turned:
+        probability = 1 - probability
+    return Judged(comparison, probability, found.why, places)

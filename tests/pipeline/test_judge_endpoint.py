@@ -1,0 +1,136 @@
+"""A stage whose judge is behind a server that fails in every way ends with all labels, or goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.generation import fake_endpoint as fake
+from tests.generation.fake_endpoint import Behaviour, body_of, raw, says, serving, status, tokens, well
+from tests.training.world import tiny_policy
+
+from trimtab.config import load_recipe
+from trimtab.errors import EndpointError, RecipeError, UserError
+from trimtab.pipeline.artifacts import read_artifact
+from trimtab.pipeline.runner import run
+
+KEY = "sk-never-shown-0123456789"
+RECIPE = """\
+seed: 5
+stages:
+  labels:
+    kind: judge
+    model: model
+    data: prompts.jsonl
+    max_new_tokens: 6
+    temperature: 1.5
+    endpoint: {base_url: "%s", model: big, api_key_env: JUDGE_KEY, timeout: 0.5, retries: 3, concurrency: 3}
+runtime: {threads: 1, precision: fp32}
+"""
+PASSING = [
+    fake.silent,
+    status(429),
+    status(500, b"<html>oops</html>"),
+    raw(b'{"choices": [{"mess'),
+    raw(b"<html>a page</html>"),
+    raw(b""),
+    fake.dripping_body,
+    fake.reset,
+]
+"""Failures that a second try may not meet again."""
+WRONG_OPTION = says(body_of("C", logprobs=tokens({"C": -0.1, "D": -2.5})))
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab.generation.chat_server.FIRST_PAUSE", 0.01)
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def write_recipe(folder: Path, url: str) -> Path:
+    tiny_policy().save(folder / "model")
+    (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(8)))
+    path = folder / "recipe.yaml"
+    path.write_text(RECIPE % url)
+    return path
+
+
+def labels(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    (record,) = folder.glob("store/labels-*/artifact.json")
+    rows = [json.loads(line) for line in (record.parent / "data.jsonl").read_text().splitlines()]
+    return rows, dict(read_artifact(record.parent).record.summary)
+
+
+def everything_written(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_every_failure_that_passes_leaves_all_labels(tmp_path: Path) -> None:
+    def script(body: dict[str, Any], earlier: int) -> Behaviour:
+        number = sum(map(ord, json.dumps(body)))
+        return PASSING[number % len(PASSING)] if earlier == 0 else well
+
+    with serving(script) as server:
+        run(load_recipe(write_recipe(tmp_path, server.url)), tmp_path / "store")
+        rows, summary = labels(tmp_path)
+        assert len(server.bodies) > 2 * summary["pairs"]
+    assert summary["comparisons"] == len(rows) == summary["pairs"]
+    assert summary["left_out"] == {}
+    # the fake says A with 3/4 whatever stands there: both orders average to one half
+    assert all(row["probability"] == pytest.approx(0.5) for row in rows)
+    assert {row["annotators"][0] for row in rows} == {"model:big"}
+    assert KEY.encode() not in everything_written(tmp_path)
+
+
+def test_a_wrong_option_is_counted_and_not_guessed(tmp_path: Path) -> None:
+    def script(body: dict[str, Any], earlier: int) -> Behaviour:
+        return WRONG_OPTION if "question 3" in fake.asked(body) else well
+
+    with serving(script) as server:
+        run(load_recipe(write_recipe(tmp_path, server.url)), tmp_path / "store")
+    rows, summary = labels(tmp_path)
+    assert summary["left_out"] == {"malformed": 1}
+    assert len(rows) == summary["pairs"] - 1
+    assert not any("question 3" in row["prompt"][0]["content"] for row in rows)
+
+
+def test_a_failure_that_lasts_is_told_and_what_was_paid_is_kept(tmp_path: Path) -> None:
+    broken = True
+
+    def script(body: dict[str, Any], earlier: int) -> Behaviour:
+        return status(503) if broken and "question 5" in fake.asked(body) else well
+
+    with serving(script) as server:
+        recipe = load_recipe(write_recipe(tmp_path, server.url))
+        with pytest.raises(EndpointError, match=r"(?s)labels: .*503"):
+            run(recipe, tmp_path / "store")
+        answered = {key for key in server.seen if "question 5" not in key}
+        before = {key: server.seen[key] for key in answered}
+        broken = False
+        run(recipe, tmp_path / "store")
+        assert {key: server.seen[key] for key in answered} == before  # nothing was paid twice
+    rows, summary = labels(tmp_path)
+    assert len(rows) == summary["pairs"]
+    assert KEY.encode() not in everything_written(tmp_path)
+
+
+def test_a_cap_stops_the_stage_and_a_higher_one_goes_on(tmp_path: Path) -> None:
+    with serving(lambda body, earlier: well) as server:
+        path = write_recipe(tmp_path, server.url)
+        with pytest.raises(UserError, match="5 calls"):
+            run(load_recipe(path, ["labels.endpoint.max_calls=5"]), tmp_path / "store")
+        assert len(server.bodies) == 5
+        run(load_recipe(path, ["labels.endpoint.max_calls=500", "labels.endpoint.retries=0"]), tmp_path / "store")
+        assert len(server.bodies) == len(server.seen)  # nothing was asked twice
+    rows, summary = labels(tmp_path)
+    assert len(rows) == summary["pairs"]
+
+
+def test_somebody_has_to_judge(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "http://localhost:1/v1")
+    with pytest.raises(RecipeError, match="say who judges: judge, or endpoint"):
+        load_recipe(path, ["labels.judge=model"])

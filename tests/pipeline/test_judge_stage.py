@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.feedback.world import write_constitution
+from tests.training.world import tiny_policy
+
+from trimtab.config import load_recipe
+from trimtab.config.load import Recipe
+from trimtab.errors import DataError, RecipeError
+from trimtab.feedback.judge import Judgement, Pair, Vote
+from trimtab.pipeline.artifacts import read_artifact
+from trimtab.pipeline.judges import measure_judge
+from trimtab.pipeline.runner import run
+from trimtab.types import Comparison, Message, Prompt
+
+RECIPE = """\
+seed: 5
+stages:
+  scorer: {kind: reward_model, model: model, data: comparisons.jsonl, prompts_per_step: 4}
+  labels: {kind: judge, model: model, data: prompts.jsonl, judge: %s, trusted: comparisons.jsonl, max_new_tokens: 6, %s}
+  reward_model: {model: model, data: [labels, comparisons.jsonl], prompts_per_step: 4}
+runtime: {threads: 1, precision: fp32}
+"""
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def recipe(folder: Path, judge: str, settings: str = "temperature: 1.5") -> Recipe:
+    tiny_policy().save(folder / "model")
+    write_constitution(folder)
+    pair = {"chosen": "Approved.", "rejected": "Refused."}
+    write(folder / "comparisons.jsonl", [{"prompt": f"question {n}", **pair} for n in range(8)])
+    write(folder / "prompts.jsonl", [{"prompt": f"question {n}"} for n in range(9)])
+    path = folder / "recipe.yaml"
+    path.write_text(RECIPE % (judge, settings))
+    return load_recipe(path)
+
+
+def made(folder: Path, name: str) -> Path:
+    (record,) = folder.glob(f"store/{name}-*/artifact.json")
+    return record.parent
+
+
+@pytest.mark.parametrize("judge", ["scorer", "model"])
+def test_ai_labels_are_soft_and_are_learnt_from(tmp_path: Path, judge: str) -> None:
+    settings = "temperature: 1.5" if judge == "scorer" else "constitution: constitution.yaml, ask: all, least_mass: 0"
+    run(recipe(tmp_path, judge, settings), tmp_path / "store")
+    rows = [json.loads(line) for line in (made(tmp_path, "labels") / "data.jsonl").read_text().splitlines()]
+    assert 0 < len(rows) <= 9
+    assert all(0.5 <= row["probability"] < 1 for row in rows)
+    assert {tuple(row["annotators"]) for row in rows} == {(f"model:{judge}",)}
+    assert len({row["instructions_version"] for row in rows}) == 1
+    summary = read_artifact(made(tmp_path, "labels")).record.summary
+    assert summary["comparisons"] == len(rows)
+    assert summary["trusted"]["comparisons"] == 8
+    assert (summary["trusted"]["front"] is None) == (judge == "scorer")
+    learnt = read_artifact(made(tmp_path, "reward_model")).record.summary
+    assert learnt["comparisons"] == len(rows) + 8
+
+
+def test_a_judge_that_only_guesses_is_told_of(tmp_path: Path) -> None:
+    class Reporter:
+        said: list[str] = []  # noqa: RUF012
+
+        def told(self, message: str) -> None:
+            self.said.append(message)
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_, **__: None
+
+    # the tiny model knows nothing: whatever it prefers, eight comparisons cannot tell it from a coin, or it is wrong
+    run(recipe(tmp_path, "model", "least_mass: 0"), tmp_path / "store", reporter=Reporter())  # type: ignore[arg-type]
+    trusted = read_artifact(made(tmp_path, "labels")).record.summary["trusted"]
+    assert trusted["beats_chance"] != any("does not beat guessing" in message for message in Reporter.said)
+
+
+def test_a_judge_that_never_answers_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the judge model labelled none of \d pairs: malformed"):
+        run(recipe(tmp_path, "model", "least_mass: 0.9"), tmp_path / "store")
+
+
+def test_a_reward_model_takes_no_instructions(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="scorer is a reward model, which reads no instructions"):
+        run(recipe(tmp_path, "scorer", "constitution: constitution.yaml"), tmp_path / "store")
+
+
+def test_measuring_shows_every_other_pair_the_other_way_round() -> None:
+    trusted = [Comparison(Prompt((Message("user", str(n)),)), "good", "bad") for n in range(4)]
+    seen: list[str] = []
+
+    def judge(pairs: list[Pair]) -> list[Judgement]:
+        seen.extend(pair.first for pair in pairs)
+        # it sees which is good, more so in front: P(good) is 0.9 in front and 0.6 behind
+        return [
+            Judgement(
+                p := (0.75 if pair.first == "good" else 0.25),
+                "",
+                (Vote("q", 0.9, 0.6, 1.0) if p > 0.5 else Vote("q", 0.4, 0.1, 1.0),),
+            )
+            for pair in pairs
+        ]
+
+    report = measure_judge(judge, trusted)  # type: ignore[arg-type]
+    assert seen == ["good", "bad", "good", "bad"]
+    assert report.accuracy is not None
+    assert report.accuracy.value == 1.0
+    assert report.front is not None
+    assert report.front.value == pytest.approx((0.9 + 0.4) / 2)
+    assert report.steady is not None
+    assert report.steady.value == 1.0
+
+
+def test_a_grader_is_a_reward(tmp_path: Path) -> None:
+    recipe(tmp_path, "model")
+    (tmp_path / "rubric.md").write_text("Short answers are good.")
+    stage = (
+        "policy: {kind: grpo, model: model, grader: model, rubric: rubric.md, data: prompts.jsonl, num_steps: 2, "
+        "prompts_per_step: 2, group_size: 3, max_new_tokens: 6}"
+    )
+    path = tmp_path / "direct.yaml"
+    path.write_text(f"stages:\n  {stage}\nruntime: {{threads: 1, precision: fp32}}\n")
+    run(load_recipe(path), tmp_path / "store")
+    log = (made(tmp_path, "policy") / "metrics.jsonl").read_text().splitlines()
+    assert len(log) == 2
+    assert all(1 <= json.loads(line)["score/mean"] <= 5 for line in log)
+    for wrong, said in (("reward_model: scorer", "not by both"), ("rubric: null", "a grader goes by a rubric")):
+        setting, value = wrong.split(": ")
+        with pytest.raises(RecipeError, match=said):
+            load_recipe(path, [f"policy.{setting}={value}"])
+
+
+def test_of_more_than_two_answers_all_pairs_are_judged(tmp_path: Path) -> None:
+    run(recipe(tmp_path, "scorer", "temperature: 1.5, group_size: 3"), tmp_path / "store")
+    summary = read_artifact(made(tmp_path, "labels")).record.summary
+    assert summary["pairs"] > 9
+    assert read_artifact(made(tmp_path, "reward_model")).record.summary["prompts"] <= 9

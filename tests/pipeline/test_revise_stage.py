@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.feedback.world import write_constitution, write_examples
+from tests.training.world import tiny_policy
+
+from trimtab.config import load_recipe
+from trimtab.config.load import Recipe
+from trimtab.errors import Interrupted
+from trimtab.pipeline import revise_stage
+from trimtab.pipeline.runner import run
+from trimtab.types import Message, Prompt
+
+RECIPE = """\
+seed: 5
+stages:
+  judge: {kind: reward_model, model: model, data: comparisons.jsonl, prompts_per_step: 4}
+  revisions:
+    {kind: revise, model: model, data: red.jsonl, constitution: constitution.yaml, examples: examples.yaml, rounds: 2,
+     scorer: judge, helpful: [helpful.jsonl], helpful_answers: 3, num_prompts: 5, max_new_tokens: 6}
+  sft: {model: model, data: [revisions, demonstrations.jsonl], batch_size: 4, max_steps: 2}
+runtime: {threads: 1, precision: fp32}
+"""
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def recipe(folder: Path) -> Recipe:
+    tiny_policy().save(folder / "model")
+    write_constitution(folder)
+    write_examples(folder)
+    pair = {"chosen": "Approved.", "rejected": "Refused."}
+    write(folder / "comparisons.jsonl", [{"prompt": f"question {n}", **pair} for n in range(8)])
+    write(folder / "red.jsonl", [{"prompt": f"question {n}", "id": f"red-{n}"} for n in range(9)])
+    write(folder / "helpful.jsonl", [{"prompt": f"help {n}"} for n in range(4)])
+    write(folder / "demonstrations.jsonl", [{"prompt": "question", "completion": "Approved."}] * 3)
+    path = folder / "recipe.yaml"
+    path.write_text(RECIPE)
+    return load_recipe(path)
+
+
+def files(folder: Path) -> dict[str, str]:
+    (made,) = folder.glob("store/revisions-*/artifact.json")
+    return {name: (made.parent / name).read_text() for name in ("chains.jsonl", "data.jsonl")}
+
+
+def test_chains_are_written_judged_and_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a random model's revisions are noise, so the filter's rules are tested on their own; here every other one passes
+    verdicts = iter(["", "off topic"] * 5)
+    monkeypatch.setattr(revise_stage, "verdict", lambda *_, **__: next(verdicts))
+    loaded = recipe(tmp_path)
+    run(loaded, tmp_path / "store")
+    made = files(tmp_path)
+    chains = [json.loads(line) for line in made["chains.jsonl"].splitlines()]
+    assert len(chains) == 5
+    assert all(len(chain["rounds"]) == 2 for chain in chains)
+    assert all(isinstance(chain["draft_score"], float) for chain in chains)
+    rows = [json.loads(line) for line in made["data.jsonl"].splitlines()]
+    revisions = [row for row in rows if row["source"] == "revision"]
+    assert [row["id"] for row in revisions] == [f"{chain['id']}/1" for chain in chains]
+    assert [row["completion"][0]["content"] for row in revisions] == [
+        chain["rounds"][0]["revision"]["text"] for chain in chains
+    ]
+    helpful = [row for row in rows if row["source"] == "helpful"]
+    assert 0 < len(helpful) <= 4 * 3
+    (artifact,) = tmp_path.glob("store/revisions-*/artifact.json")
+    summary = json.loads(artifact.read_text())["summary"]
+    assert (summary["prompts"], summary["revisions"], summary["dropped"]) == (5, 5, {"off topic": 5})
+    assert summary["gain"]["n"] == 5
+    (learnt,) = tmp_path.glob("store/sft-*/artifact.json")
+    assert json.loads(learnt.read_text())["summary"]["demonstrations"] == len(rows) + 3
+
+
+def test_going_on_after_a_stop_ends_where_an_unbroken_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revise_stage, "verdict", lambda *_, **__: "")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "broken").mkdir()
+    run(recipe(tmp_path / "whole"), tmp_path / "whole" / "store")
+    broken = recipe(tmp_path / "broken")
+    written = revise_stage.revise
+    calls = []
+
+    def stopping(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Interrupted("enough for today")
+        return written(*given, **named)
+
+    monkeypatch.setattr(revise_stage, "revise", stopping)
+    with pytest.raises(Interrupted):
+        run(broken, tmp_path / "broken" / "store")
+    run(broken, tmp_path / "broken" / "store")
+    assert len(calls) == 3  # the first round was not written twice
+    assert files(tmp_path / "broken") == files(tmp_path / "whole")
+
+
+def test_the_report_links_a_page_with_every_chain(tmp_path: Path) -> None:
+    recipe(tmp_path)
+    write(
+        tmp_path / "heldout.jsonl", [{"prompt": f"held out {n}", "truth": {"no": {"refuses": True}}} for n in range(3)]
+    )
+    path = tmp_path / "recipe.yaml"
+    head, runtime = path.read_text().split("runtime:")
+    stages = "  evaluation: {base: model, models: [sft], prompts: heldout.jsonl, max_new_tokens: 4, group_size: 0}\n"
+    path.write_text(f"{head}{stages}  report: {{evaluation: evaluation}}\nruntime:{runtime}")
+    run(load_recipe(path), tmp_path / "store")
+    (report,) = tmp_path.glob("store/report-*/report.html")
+    assert '<a href="revisions.html">' in report.read_text()
+    page = (report.parent / "revisions.html").read_text()
+    chains = [json.loads(line) for line in files(tmp_path)["chains.jsonl"].splitlines()]
+    assert len(chains) == 5
+    assert all(chain["id"] in page for chain in chains)
+    assert "What is not kind about the answer?" in page
+    assert "Criticising and revising itself" in report.read_text()
+
+
+def test_a_model_writes_red_team_prompts_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = recipe(tmp_path)
+    monkeypatch.setattr(
+        revise_stage, "write_red_team", lambda *_, **__: [Prompt((Message("user", "one more"),), {"id": "w"})]
+    )
+    monkeypatch.setattr(revise_stage, "verdict", lambda *_, **__: "")
+    run(load_recipe(loaded.path, ["revisions.written_prompts=1"]), tmp_path / "store")
+    chains = [json.loads(line) for line in files(tmp_path)["chains.jsonl"].splitlines()]
+    assert [chain["id"] for chain in chains][-1] == "w"
+    assert len(chains) == 6
