@@ -109,7 +109,7 @@ def test_what_the_pipeline_makes_of_a_setting_is_said() -> None:
     assert the("report.evaluation").notes == ("Must name a stage of kind evaluation or text_evaluation.",)
     assert the("sft.model").notes == ("May name a stage of kind sft or text_tuning or dpo or ppo or grpo.",)
     assert the("sft.data").notes == (
-        "May name a stage of kind revise.",
+        "May name a stage of kind revise or self_instruct.",
         "A path is meant as seen from the recipe's folder.",
     )
     assert the("sft.checkpoint_seconds").notes == ("Changing it makes no stage run again.",)

@@ -61,6 +61,7 @@ class Author:
         group_size: int = 1,
         max_new_tokens: int,
         temperature: float = 1.0,
+        top_p: float = 1.0,
         seed: int = 0,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Completion]]:

@@ -43,7 +43,7 @@ def check_command(
     from trimtab.data.formats import read
 
     template = _template(model)
-    with _progress() as watch:
+    with listening() as watch:
         report = check(read(file, columns=renames(columns or []), watch=watch), template)
     if as_json:
         text = json.dumps(_as_json(report), ensure_ascii=False, indent=2)
@@ -55,7 +55,7 @@ def check_command(
 
 
 @contextmanager
-def _progress() -> Iterator[Watch]:
+def listening() -> Iterator[Watch]:
     """A bar with the time left, beside the output, for as long as it takes. None where nobody looks."""
     from rich.console import Console
     from rich.progress import Progress
@@ -99,9 +99,9 @@ def _show(report: Report) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True, emoji=False)
-    console.print(f"[bold]{_safe(report.source)}[/]")
+    console.print(f"[bold]{safe(report.source)}[/]")
     console.print(f"format     {report.format} ({report.kind})")
-    console.print(f"columns    {_safe(', '.join(report.columns))}")
+    console.print(f"columns    {safe(', '.join(report.columns))}")
     console.print(
         f"rows       {report.rows}, of these {_number(report, 'bad')} bad; {report.records} records, "
         f"{report.distinct_prompts} different prompts"
@@ -110,7 +110,7 @@ def _show(report: Report) -> None:
     _show_places(console, "Rows that repeat an earlier row", report, "duplicates")
     _show_places(console, "Comparisons that contradict an earlier one", report, "contradictions")
     for place, length in report.long_rows[:_LISTED]:
-        console.print(f"[yellow]Very long row[/] {_safe(str(place))}: {length:,} characters")
+        console.print(f"[yellow]Very long row[/] {safe(str(place))}: {length:,} characters")
     for example in report.examples:
         _show_example(console, example)
     _show_bad(console, report)
@@ -158,7 +158,7 @@ def _show_example(console: Console, example: Example) -> None:
     console.print(shown)
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Text from data, for a console that reads markup."""
     from rich.markup import escape
 
@@ -180,7 +180,7 @@ def _show_bad(console: Console, report: Report) -> None:
         return
     console.print(f"\n[bold red]Bad rows: {_number(report, 'bad')}[/]")
     for bad in report.bad:
-        console.print(f"  {_safe(str(bad))}")
+        console.print(f"  {safe(str(bad))}")
     if "bad" in report.not_listed:
         console.print(f"  and {report.not_listed['bad']} more")
     console.print("Mend these rows, or leave them out: --skip-bad, in a recipe's stage skip_bad: true.")

@@ -12,6 +12,7 @@ from trimtab.cli import (
     chat,
     constitution,
     data,
+    decontaminate,
     doctor,
     explain,
     judge,
@@ -67,6 +68,7 @@ app.add_typer(constitution.app, name="constitution")
 app.command("chat")(chat.chat_command)
 app.command("doctor")(doctor.doctor_command)
 app.add_typer(models.app, name="models")
+data.app.command("decontaminate")(decontaminate.decontaminate_command)
 app.add_typer(data.app, name="data")
 
 

@@ -2,7 +2,7 @@
 
 from trimtab.config.base import Runtime, StageConfig
 from trimtab.config.evaluation import EvaluationStage, ReportStage, TextEvaluationStage
-from trimtab.config.feedback import JudgeStage, LabelStage, ReviseStage
+from trimtab.config.feedback import JudgeStage, LabelStage, ReviseStage, SelfInstructStage
 from trimtab.config.load import load_recipe
 from trimtab.config.recipe import Recipe
 from trimtab.config.reinforcement import GRPOStage, PPOStage
@@ -24,6 +24,7 @@ __all__ = [
     "RewardModelStage",
     "Runtime",
     "SFTStage",
+    "SelfInstructStage",
     "StageConfig",
     "TextEvaluationStage",
     "TextTuningStage",

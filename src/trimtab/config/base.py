@@ -10,7 +10,7 @@ POLICIES = ("sft", "text_tuning", "dpo", "ppo", "grpo")
 """Kinds of stages whose artifact is a model that writes."""
 COMPARISONS = ("label", "judge")
 """Kinds of stages whose artifact is comparisons."""
-DEMONSTRATIONS = ("revise",)
+DEMONSTRATIONS = ("revise", "self_instruct")
 """Kinds of stages whose artifact is demonstrations."""
 
 Positive = Annotated[int, Field(gt=0)]

@@ -119,3 +119,37 @@ class JudgeStage(DataStage):
         if (self.judge is None) == (self.endpoint is None):
             raise ValueError("say who judges: judge, or endpoint")
         return self
+
+
+class SelfInstructStage(ReadingStage):
+    """Self-Instruct: a model makes new tasks and their answers from seed tasks, and filters keep what is usable."""
+
+    files = ("data", "held_out")
+    not_in_key = frozenset({"allow_remote_code"}) | HOW_TO_ASK
+
+    kind: Literal["self_instruct"] = "self_instruct"
+    model: str | None = Field(  # type: ignore[assignment]  # a server may take its place
+        None, description="What writes: an earlier stage, a folder, a hub id or a bundled name."
+    )
+    endpoint: EndpointSettings | None = Field(None, description="A model behind a server, in place of model.")
+    data: OneOrSeveral = Field(description="The seed tasks: rows of instruction, input, output, is_classification.")
+    held_out: list[str] = Field([], description="Evaluation data, files: what overlaps with it is dropped.")
+    num_instructions: int = Field(60, gt=0, description="Stop when so many new tasks are kept.")
+    max_rounds: int = Field(20, gt=0, description="Stop after so many rounds, however few are kept.")
+    tasks_per_round: int = Field(16, gt=0, description="Instructions asked for in a round.")
+    human_examples: int = Field(6, gt=0, description="Seed tasks shown with each request for a new one.")
+    machine_examples: int = Field(2, ge=0, description="New tasks shown with it, once there are some.")
+    instances_per_task: int = Field(1, gt=0, description="Instances asked for of each new instruction.")
+    instruction_tokens: int = Field(80, gt=0, description="Longest instruction, in tokens.")
+    max_new_tokens: int = Field(160, gt=0, description="Longest instance, input and output together, in tokens.")
+    temperature: float = Field(0.7, gt=0, description="How freely both are drawn.")
+    top_p: float = Field(0.5, gt=0, le=1, description="Draw from the likeliest tokens that have this share together.")
+    rouge_threshold: Share = Field(0.7, description="Drop an instruction whose ROUGE-L to another is above this.")
+    include_seeds: bool = Field(True, description="Put the seed tasks into what is made, before the new ones.")
+    seed: Seed = None
+
+    @model_validator(mode="after")
+    def _has_one_writer(self) -> SelfInstructStage:
+        if (self.model is None) == (self.endpoint is None):
+            raise ValueError("say what writes: model, or endpoint")
+        return self

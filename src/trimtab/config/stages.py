@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trimtab.config.base import StageConfig
 from trimtab.config.evaluation import EvaluationStage, ReportStage, TextEvaluationStage
-from trimtab.config.feedback import JudgeStage, LabelStage, ReviseStage
+from trimtab.config.feedback import JudgeStage, LabelStage, ReviseStage, SelfInstructStage
 from trimtab.config.reinforcement import GRPOStage, PPOStage
 from trimtab.config.training import DPOStage, RewardModelStage, SFTStage, TextTuningStage
 
@@ -14,6 +14,7 @@ KINDS: dict[str, type[StageConfig]] = {
     "label": LabelStage,
     "judge": JudgeStage,
     "revise": ReviseStage,
+    "self_instruct": SelfInstructStage,
     "reward_model": RewardModelStage,
     "dpo": DPOStage,
     "ppo": PPOStage,

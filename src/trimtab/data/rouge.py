@@ -60,17 +60,17 @@ class Nearest:
             self._holders[word].append((len(self._texts), count))
         self._texts.append(words)
 
-    def find(self, text: str) -> Match | None:
-        """The nearest text, the first of several as near; None when none shares a word."""
+    def find(self, text: str, *, above: float = 0.0) -> Match | None:
+        """The nearest text, the first of several as near; None when none is nearer than `above`."""
         words = tokens(text)
         places = _places(words)
         best = None
         for number, bound in self._bounds(words):
-            if best is not None and bound < best.score:
+            if bound <= above or (best is not None and bound < best.score):
                 break
             other = self._texts[number]
             score = 2 * _longest_common(places, len(words), other) / (len(words) + len(other))
-            if best is None or (score, -number) > (best.score, -best.number):
+            if score > above and (best is None or (score, -number) > (best.score, -best.number)):
                 best = Match(number, score)
         return best
 

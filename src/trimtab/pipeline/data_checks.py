@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from trimtab.config.base import DataStage
 from trimtab.config.evaluation import EvaluationStage, TextEvaluationStage
-from trimtab.config.feedback import JudgeStage
+from trimtab.config.feedback import JudgeStage, SelfInstructStage
 from trimtab.config.recipe import Recipe
 from trimtab.config.reinforcement import GRPOStage
 from trimtab.config.training import RewardModelStage, TextTuningStage, TrainingStage
@@ -21,6 +22,7 @@ from trimtab.data.formats import (
     read_rankings,
 )
 from trimtab.data.passages import Passage, spread
+from trimtab.data.seed_tasks import read_seed_tasks
 from trimtab.data.splits import assert_disjoint, prompt_key
 from trimtab.data.text import Parts, read_text
 from trimtab.errors import DataError, UserError
@@ -35,6 +37,7 @@ READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
     "label": read_prompts,
     "judge": read_prompts,
     "revise": read_prompts,
+    "self_instruct": read_seed_tasks,
     "reward_model": read_comparisons,
     "dpo": read_comparisons,
     "ppo": read_prompts,
@@ -60,6 +63,8 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
                 if isinstance(stage, GRPOStage) and stage.is_scored_by_checks:
                     records = _with_checks(records)
                 deque(records, maxlen=0)  # each is read and none is kept
+                if isinstance(stage, SelfInstructStage):
+                    deque(chain.from_iterable(map(read_prompts, stage.held_out)), maxlen=0)
         except UserError as error:
             raise type(error)(f"{name}: {error}") from error
 

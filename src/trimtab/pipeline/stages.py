@@ -11,6 +11,7 @@ from trimtab.pipeline.label_stage import run_label
 from trimtab.pipeline.reinforcement_stages import run_grpo, run_ppo
 from trimtab.pipeline.report_stage import run_report
 from trimtab.pipeline.revise_stage import run_revise
+from trimtab.pipeline.self_instruct_stage import run_self_instruct
 from trimtab.pipeline.text_stages import run_text_evaluation, run_text_tuning
 from trimtab.pipeline.training_stages import run_dpo, run_reward_model, run_sft
 
@@ -20,6 +21,7 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "label": run_label,
     "judge": run_judge,
     "revise": run_revise,
+    "self_instruct": run_self_instruct,
     "reward_model": run_reward_model,
     "dpo": run_dpo,
     "ppo": run_ppo,
