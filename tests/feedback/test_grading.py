@@ -38,7 +38,8 @@ def test_a_grade_is_the_expected_digit() -> None:
 
 
 def test_what_has_no_grade_teaches_nothing() -> None:
-    scorer = GradeScorer(Grader(), "Be strict.")  # type: ignore[arg-type]
+    said: list[str] = []
+    scorer = GradeScorer(Grader(), "Be strict.", warn=said.append)  # type: ignore[arg-type]
     prompts = [asked("one"), asked("two")]
     texts = [["0 0 0 0 1", "no grade", "1 0 0 0 0"], ["no grade", "none"]]
     groups = [
@@ -47,3 +48,7 @@ def test_what_has_no_grade_teaches_nothing() -> None:
     ]
     assert scorer(prompts, groups, []).tolist() == [5.0, 3.0, 1.0, 3.0, 3.0]
     assert scorer.missing == 3
+    assert scorer(prompts, groups, []).tolist() == [5.0, 3.0, 1.0, 3.0, 3.0]
+    assert scorer.missing == 6
+    assert len(said) == 1
+    assert "the grader grader gave 3 of 5 responses no grade" in said[0]

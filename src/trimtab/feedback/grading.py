@@ -6,7 +6,7 @@ As a reward this is direct RLAIF (Lee et al., 2023, section 2.2.2): no reward mo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -34,11 +34,11 @@ class GradeScorer:
     """Scores completions by their grade, as a reward.
 
     A completion without a grade gets the mean of its prompt's graded ones, so that it teaches nothing: neither that it
-    is good nor that it is bad. `missing` counts them.
+    is good nor that it is bad. `missing` counts them, and `warn` hears of the first.
     """
 
-    def __init__(self, model: LanguageModel, rubric: str, *, seed: int = 0) -> None:
-        self.model, self.rubric, self.seed = model, rubric, seed
+    def __init__(self, model: LanguageModel, rubric: str, *, warn: Callable[[str], None], seed: int = 0) -> None:
+        self.model, self.rubric, self.warn, self.seed = model, rubric, warn, seed
         self.missing = 0
 
     def __call__(
@@ -46,15 +46,25 @@ class GradeScorer:
     ) -> Tensor:
         """Scores of all completions, prompt by prompt: `[R]`."""
         answered = [(prompt, one.text) for prompt, group in zip(prompts, completions, strict=True) for one in group]
-        found = iter(grade(self.model, answered, self.rubric, seed=self.seed))
+        graded = grade(self.model, answered, self.rubric, seed=self.seed)
+        self._count(graded)
+        found = iter(graded)
         scores: list[float] = []
         for group in completions:
             grades = [next(found) for _ in group]
             given = [one for one in grades if one is not None]
-            self.missing += len(grades) - len(given)
             middle = math.fsum(given) / len(given) if given else (len(GRADES) + 1) / 2
             scores += [middle if one is None else one for one in grades]
         return torch.tensor(scores, dtype=torch.float32)
+
+    def _count(self, grades: Sequence[float | None]) -> None:
+        missing = grades.count(None)
+        if missing and not self.missing:
+            self.warn(
+                f"the grader {self.model.name} gave {missing} of {len(grades)} responses no grade. They count as their "
+                "prompt's mean and teach nothing. If this goes on, take a grader that answers with a number"
+            )
+        self.missing += missing
 
 
 def _question(prompt: Prompt, answer: str, rubric: str, seed: int) -> Prompt:

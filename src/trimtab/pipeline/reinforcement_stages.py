@@ -121,7 +121,7 @@ def _grade_scorer(config: ScoredStage, inputs: Inputs, context: Context) -> Grad
     name = config.grader or ""
     grader = load_writer(source(inputs, name), context.runtime, allow_remote_code=config.allow_remote_code)
     rubric = Path(config.rubric or "").read_text(encoding="utf-8")
-    return GradeScorer(LocalModel(grader, name=name), rubric, seed=context.seed)
+    return GradeScorer(LocalModel(grader, name=name), rubric, warn=context.warn, seed=context.seed)
 
 
 def stored_prompts(config: TrainingStage, inputs: Inputs, context: Context) -> Spool[Prompt]:
