@@ -164,7 +164,7 @@ def test_mistakes_are_told_before_anything_runs(tmp_path: Path) -> None:
         load_recipe(write_recipe(tmp_path, "model: model", ", held_out: [absent.jsonl]"))
     (tmp_path / "held.jsonl").write_text('{"text": "Sing."}\n')
     path = write_recipe(tmp_path, "model: model", ", held_out: [held.jsonl]")
-    with pytest.raises(DataError, match="tasks: .*without prompts"):
+    with pytest.raises(DataError, match=r"tasks: .*without prompts"):
         check_data(load_recipe(path), ["tasks"])
     (tmp_path / "seeds.jsonl").write_text('{"instruction": "Sing."}\n')
     with pytest.raises(DataError, match=r"tasks: .*line 1: a seed task needs text as its output"):
