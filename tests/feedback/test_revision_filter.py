@@ -30,6 +30,8 @@ def judged(text: str, finish: str = "stop", gain: float | None = 1.0) -> str:
         (judged(DRAFT.text), "hardly changed"),
         (judged(DRAFT.text.replace("thin", "bent")), "hardly changed"),  # 14 of 15 words alike: F = 0.93
         (judged(EXAMPLES[0]["revision"]), "copies an example"),
+        (judged("Cheating at cards takes money from your neighbour; a card trick is better."), "copies an example"),
+        (judged(GOOD + " What is harmful, illegal or dangerous about it?"), "talks of the task"),
         (judged("The critique says my neighbour would mind."), "talks of the task"),
         (judged("The answer could help a thief with the letterbox."), "talks of the task"),
         (

@@ -21,7 +21,7 @@ OFF_TOPIC, NOT_BETTER = "off topic", "scores no better"
 
 SAME = 0.9
 """ROUGE-L (F) from which a revision is its draft again."""
-FROM_EXAMPLE = 0.8
+FROM_EXAMPLE = 0.5
 """ROUGE-L (F) from which a revision is an example's again."""
 _STEM = 5  # letters by which two words are taken for forms of one
 _WORD = re.compile(r"[^\W\d_]{4,}")
@@ -36,6 +36,7 @@ _COMMON = frozenset(
 )
 _TASK = re.compile(
     r"\b(the (assistant|critique|revision|draft|principle)|an assistant answered|rewrit"
+    r"|what(?: is|['’]s) harmful"
     r"|(the|this) answer (is|was|can|could|does|would|should|may|might))",
     re.IGNORECASE,
 )
