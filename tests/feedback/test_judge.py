@@ -135,6 +135,14 @@ def test_a_malformed_answer_is_never_guessed(answer: tuple[float, float] | None)
     assert (found.probability, found.why) == (None, "malformed")
 
 
+def test_the_probability_of_both_letters_is_that_of_the_worse_order() -> None:
+    def weigh(question: str) -> tuple[float, float]:
+        return logs(0.5, 0.9 if stands_first(question, "the good answer", "the bad answer") else 0.3)
+
+    (found,) = judge(Reader(weigh), [pair()], ONE)
+    assert found.votes[0].mass == pytest.approx(0.3)
+
+
 def why(front: float, behind: float, manner: Manner) -> Judgement:
     def weigh(question: str) -> tuple[float, float]:
         return logs(front if stands_first(question, "the good answer", "the bad answer") else 1 - behind)
@@ -167,7 +175,7 @@ def test_answers_stand_in_fences_that_they_cannot_close() -> None:
 def test_without_a_fence_texts_stand_as_they_are() -> None:
     reader = Reader(lambda _: logs(0.5))
     judge(reader, [pair()], ONE, manner=Manner(fence=False))
-    assert all("---" not in question for question in reader.asked)
+    assert all("---" not in question and "material" not in question for question in reader.asked)
 
 
 def test_template_tokens_lose_their_brackets() -> None:

@@ -15,6 +15,8 @@ from trimtab.cli.options import AllowRemoteCode, Json
 if TYPE_CHECKING:
     from trimtab.evaluation.judge_measures import JudgeReport
     from trimtab.evaluation.statistics import Estimate
+    from trimtab.feedback.judge import Instructions
+    from trimtab.generation.endpoint import Endpoint
     from trimtab.pipeline.judges import Judge
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -23,6 +25,13 @@ SECONDS_BETWEEN_LINES = 10.0
 def judge_command(
     data: Annotated[str, typer.Argument(help="Comparisons that people labelled.")],
     judge: Annotated[str, typer.Option(help="The judge: a model, or a reward model's folder or stage.")],
+    base_url: Annotated[
+        str | None, typer.Option(help="A server that speaks OpenAI's chat API; --judge is its name for the model.")
+    ] = None,
+    calls: Annotated[Path, typer.Option(help="Where calls to the server are kept, and not paid for again.")] = Path(
+        "judge-calls.jsonl"
+    ),
+    max_calls: Annotated[int | None, typer.Option(min=0, help="Stop before more calls than this.")] = None,
     instructions: Annotated[Path | None, typer.Option(help="What it goes by, a text file.")] = None,
     constitution: Annotated[Path | None, typer.Option(help="Principles to ask it about, a YAML file.")] = None,
     own: Annotated[
@@ -48,11 +57,16 @@ def judge_command(
     from trimtab.data.formats import read_comparisons, read_demonstrations
     from trimtab.feedback.injections import attempts
     from trimtab.feedback.judge import Manner
-    from trimtab.pipeline.judges import measure_judge
+    from trimtab.pipeline.judges import by_instructions, measure_judge
 
     comparisons = list(islice(read_comparisons(data), limit))
     manner = Manner(ask="all", thinking=thinking, least_mass=least_mass, fence=fence)
-    opened = _opened(judge, instructions, constitution, manner, seed, allow_remote_code)
+    if base_url is None:
+        opened = _opened(judge, instructions, constitution, manner, seed, allow_remote_code)
+    else:
+        opened = by_instructions(
+            _endpoint(base_url, judge, calls, max_calls), _told(instructions, constitution), manner, seed, _teller()
+        )
     wrote = frozenset((one.prompt, one.response) for one in read_demonstrations(own)) if own else frozenset()
     report = measure_judge(opened, comparisons, wrote)
     attacked = _by_kind(attempts(opened)) if injections else {}
@@ -73,7 +87,7 @@ def _opened(
     from trimtab.errors import UserError
     from trimtab.generation.local import LocalModel
     from trimtab.pipeline.find import find_policy, find_reward_model
-    from trimtab.pipeline.judges import by_instructions, by_scores, load_judging_model, read_instructions
+    from trimtab.pipeline.judges import by_instructions, by_scores, load_judging_model
 
     told = _teller()
     folder = find_reward_model(name)
@@ -82,9 +96,30 @@ def _opened(
             raise UserError(f"{name} is a reward model, which reads no instructions")
         model = load_judging_model(folder, Runtime(), allow_remote_code=allow_remote_code)
         return by_scores(*model, undecided=0.0, progress=told)
-    said = read_instructions(str(instructions or "") or None, str(constitution or "") or None)
     reader = LocalModel(open_writer(find_policy(name), allow_remote_code=allow_remote_code), name=name)
-    return by_instructions(reader, said, manner, seed, told)
+    return by_instructions(reader, _told(instructions, constitution), manner, seed, told)
+
+
+def _told(instructions: Path | None, constitution: Path | None) -> Instructions:
+    """What the judge goes by, from the files that were named."""
+    from trimtab.pipeline.judges import read_instructions
+
+    return read_instructions(*(None if path is None else str(path) for path in (instructions, constitution)))
+
+
+def _endpoint(base_url: str, model: str, calls: Path, max_calls: int | None) -> Endpoint:
+    """The model behind a server. Raises `UserError` for an address with a secret in it, or that is none."""
+    from pydantic import ValidationError
+
+    from trimtab.config.endpoint import EndpointSettings
+    from trimtab.errors import UserError
+    from trimtab.pipeline.resolve import open_endpoint
+
+    try:
+        settings = EndpointSettings(base_url=base_url, model=model, max_calls=max_calls)
+    except ValidationError as error:
+        raise UserError(f"--base-url {error.errors()[0]['ctx']['error']}") from None
+    return open_endpoint(settings, calls)
 
 
 def _teller() -> Callable[[str, int, int], None]:
