@@ -202,6 +202,9 @@ def test_instructions_are_read_with_or_without_a_number(text: str, instruction: 
         ("Output: b", False, False, [], 0),
         ("Class label: yes\nInput: a", True, False, [("a", "yes")], 0),
         ("Input: a\nOutput: yes", True, False, [], 0),
+        ("Input: a\nOutput: b\nOutput: c", False, False, [], 0),
+        ("Input: a\nOutput: b\nOutput: c\nInput: d\nOutput: e", False, False, [("d", "e")], 0),
+        ("Class label: yes\nInput: a\nOutput: b", True, False, [], 0),
         ("Input: a\nOutput: see Input: there", False, False, [("a", "see Input: there")], 0),
     ],
 )
