@@ -40,6 +40,7 @@ def test_a_prompt_inside_a_longer_text() -> None:
         1, "n-grams", pytest.approx(8 / 12)
     )
     assert found(Demonstration(asked(other), eight + " " + other), coverage=0.7) is None
+    assert found(Demonstration(asked(other), eight + " " + other), coverage=8 / 12) is not None
     assert found(asked(f"{other} {TWELVE.rsplit(maxsplit=5)[0]} {other}")) is None  # seven words are no run
     halves = f"{eight} {other} {TWELVE.split(maxsplit=3)[3]}"  # one to eight, and four to twelve
     assert found(asked(halves)) == Overlap(1, "n-grams", 1.0)

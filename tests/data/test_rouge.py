@@ -62,6 +62,16 @@ def test_a_pool_grows() -> None:
     assert pool.find("sing") is None
 
 
+def test_of_several_as_near_the_first_is_found() -> None:
+    assert Nearest(["b", "a"]).find("a b") == Match(0, 2 * 1 / 3)
+
+
+def test_what_is_just_as_near_as_the_limit_is_not_nearer() -> None:
+    pool = Nearest(["b a"])  # both words are shared, one of them in order
+    assert pool.find("a b", above=0.5) is None
+    assert pool.find("a b", above=0.4) == Match(0, 0.5)
+
+
 def test_a_pool_of_thousands_is_looked_through_in_moments() -> None:
     random = Random(0)
     words = [f"w{int(random.paretovariate(0.7))}" for _ in range(100_000)]  # few words are most of a text

@@ -39,6 +39,7 @@ class Scripted(Author):
         super().__init__(self._say)
         self.instructions = iter(instructions)
         self.instances = instances
+        self.options: list[dict[str, Any]] = []
 
     def _say(self, prompt: Prompt) -> str:
         question = prompt.messages[-1].content
@@ -50,7 +51,7 @@ class Scripted(Author):
 
     def write(self, prompts: Sequence[Prompt], **options: Any) -> list[list[Completion]]:
         groups = super().write(prompts, **options)
-        self.options = options
+        self.options.append(options)
         return [
             [self._finished(one, self.instances[n % len(self.instances)]) for n, one in enumerate(group)]
             for group in groups
@@ -60,9 +61,6 @@ class Scripted(Author):
         text = completion.text or instance
         cut = text.endswith("...")
         return replace(completion, text=text.removesuffix("..."), finish_reason="length" if cut else "stop")
-
-    def questions(self, call: int) -> list[str]:
-        return [prompt.messages[-1].content for prompt in self.calls[call][0]]
 
 
 def once(author: Author, number: int, pool: Pool = EMPTY, held_out: HeldOut = NOTHING_HELD_OUT, **how: Any) -> Pool:
@@ -119,7 +117,21 @@ def test_what_is_asked() -> None:
     assert all(one.content.startswith("Input: in ") for one in plain.messages if one.role == "assistant")
     first = next(one.content for one in labelled.messages if one.role == "assistant")
     assert first.startswith("Class label: odd\nInput: thing ")
-    assert (author.options["temperature"], author.options["top_p"], author.options["group_size"]) == (0.7, 0.5, 1)
+    drawn = [(one["temperature"], one.get("top_p", 1.0), one.get("group_size", 1)) for one in author.options]
+    assert drawn == [(0.7, 0.5, 1), (0.0, 1.0, 1), (0.7, 0.5, 1)]
+    assert [one["max_new_tokens"] for one in author.options] == [80, 4, 160]
+
+
+def test_a_round_is_another_one_when_its_number_is() -> None:
+    def asked_in(rounds: int) -> list[tuple[list[Prompt], int]]:
+        author = Scripted(["Name the river of this city."])
+        once(author, 1, Pool(rounds=rounds))
+        return author.calls
+
+    assert asked_in(0) == asked_in(0)
+    (first, one), (later, other) = asked_in(0)[0], asked_in(1)[0]
+    assert first != later
+    assert one != other
 
 
 def test_later_rounds_show_what_was_made_and_repeat_nothing() -> None:
@@ -190,6 +202,9 @@ def test_instructions_are_read_with_or_without_a_number(text: str, instruction: 
         ("Output: b", False, False, [], 0),
         ("Class label: yes\nInput: a", True, False, [("a", "yes")], 0),
         ("Input: a\nOutput: yes", True, False, [], 0),
+        ("Input: a\nOutput: b\nOutput: c", False, False, [], 0),
+        ("Input: a\nOutput: b\nOutput: c\nInput: d\nOutput: e", False, False, [("d", "e")], 0),
+        ("Class label: yes\nInput: a\nOutput: b", True, False, [], 0),
         ("Input: a\nOutput: see Input: there", False, False, [("a", "see Input: there")], 0),
     ],
 )

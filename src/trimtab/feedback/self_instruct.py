@@ -37,6 +37,7 @@ _LABELLED = (
     "Choose one of the labels that the task can have as its answer, and then give an input that gets this label."
 )
 _INPUT, _OUTPUT, _LABEL = "Input:", "Output:", "Class label:"
+_ANY_HEADING = re.compile(rf"^({_INPUT}|{_OUTPUT}|{_LABEL})", re.MULTILINE)
 _NOTHING = "None"
 _CLASSIFICATION_EXAMPLES = 6  # of each sort; the paper had 12 that are and 19 that are not
 _INSTANCE_EXAMPLES = 6
@@ -239,13 +240,16 @@ def format_instance(instance: Instance, *, label_first: bool) -> str:
 
 
 def parse_instances(text: str, *, label_first: bool, cut_off: bool) -> tuple[list[Instance], int]:
-    """The instances in what a model wrote, and how many were cut off: the last one, where the text does not end."""
+    """The instances in what a model wrote, and how many were cut off: the last one, where the text does not end.
+
+    One with a heading too many, such as a second output, is none.
+    """
     first, second = (_LABEL, _INPUT) if label_first else (_INPUT, _OUTPUT)
     pattern = rf"^{first}(.*?)^{second}(.*?)(?=^{first}|\Z)"
     pairs = [(a.strip(), b.strip()) for a, b in re.findall(pattern, text, flags=re.MULTILINE | re.DOTALL)]
     missing = int(cut_off and bool(pairs))
-    found = [Instance(_given(b), a) if label_first else Instance(_given(a), b) for a, b in pairs]
-    return found[: len(found) - missing], missing
+    whole = [pair for pair in pairs[: len(pairs) - missing] if not any(map(_ANY_HEADING.search, pair))]
+    return [Instance(_given(b), a) if label_first else Instance(_given(a), b) for a, b in whole], missing
 
 
 def _given(text: str) -> str:
