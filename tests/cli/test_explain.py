@@ -35,7 +35,7 @@ def test_a_kind_lists_its_settings(trimtab: CommandLine, kind: str, monkeypatch:
 
 
 def test_a_kind_says_how_a_setting_is_changed(trimtab: CommandLine) -> None:
-    assert "trimtab run RECIPE STAGE.data=VALUE" in trimtab("explain", "ppo").out
+    assert "trimtab run RECIPE STAGE.model=VALUE" in trimtab("explain", "ppo").out
     assert "trimtab run RECIPE runtime.device=VALUE" in trimtab("explain", "runtime").out
 
 
