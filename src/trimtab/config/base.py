@@ -95,9 +95,13 @@ class DataStage(StageConfig):
         return (self.data,) if isinstance(self.data, str) else tuple(self.data)
 
 
-class ReadingStage(DataStage):
-    """A stage in which a model works through data."""
+class ModelStage(StageConfig):
+    """A stage that has a model."""
 
     references = {"model": POLICIES}
 
     model: str = Field(description="The model: an earlier stage, a folder, a hub id or a bundled name.")
+
+
+class ReadingStage(DataStage, ModelStage):
+    """A stage in which a model works through data. The model is its first setting."""
