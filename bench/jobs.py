@@ -74,12 +74,14 @@ ADAPTER = [
 WORKLOADS = {w.name: w for w in FULL + ADAPTER}
 
 
-def read_rows(source: Path, template: ChatTemplate, limit: int | None = None) -> list[Row]:
+def read_rows(
+    sources: Sequence[Path], template: ChatTemplate, limit: int | None = None, *, skip_bad: bool = False
+) -> list[Row]:
     """Pairs of responses to distinct prompts, shuffled by a fixed seed. Ties are left out."""
     from trimtab.data.formats import read_comparisons
 
     pairs: dict[Any, tuple[str, str]] = {}
-    for comparison in read_comparisons(source):
+    for comparison in (one for source in sources for one in read_comparisons(source, skip_bad=skip_bad)):
         if comparison.probability != 0.5:
             better = comparison if comparison.probability > 0.5 else comparison.swap()
             pairs.setdefault(better.prompt, (better.chosen, better.rejected))

@@ -97,7 +97,7 @@ def train_sft(job: Job, policy: Any, run: Log) -> str:
     from trimtab.training.sft import train_sft
 
     rows = [TokenRow(tuple(row["prompt_ids"]), (tuple(row["response_ids"][0]),)) for row in job["rows"]]
-    train_sft(policy, _placed(rows, job), **_common(job, run), **_passes(job))
+    train_sft(policy, placed(rows), **_common(job, run), **_passes(job))
     return ""
 
 
@@ -109,7 +109,7 @@ def train_reward_model(job: Job, policy: Any, run: Log) -> str:
     model = ScalarModel.fresh(policy.trunk, adapter=policy.adapter, seed=0)
     train_reward_model(
         model,
-        _placed(_pairs(job), job),
+        placed(pairs_of(job["rows"])),
         on_comparisons(model, centering=0.0),
         normalize=False,
         pad_id=policy.template.pad_id,
@@ -125,7 +125,7 @@ def train_dpo(job: Job, policy: Any, run: Log) -> str:
     from trimtab.training.dpo import train_dpo
 
     reference = reference_of(policy, run.state / "reference.safetensors")
-    rows = _placed(_pairs(job), job)
+    rows = placed(pairs_of(job["rows"]))
     train_dpo(policy, reference, rows, beta=0.1, **_common(job, run), **_passes(job))
     return "; a prompt is computed once for both responses; the reference is computed in every step"
 
@@ -245,10 +245,11 @@ def _engine(policy: Any) -> Any:
 def _prompts(job: Job) -> list[Any]:
     from trimtab.types import Message, Prompt
 
-    return _placed([Prompt(tuple(Message(**message) for message in row["prompt"])) for row in job["rows"]], job)
+    return placed([Prompt(tuple(Message(**message) for message in row["prompt"])) for row in job["rows"]])
 
 
-def _pairs(job: Job) -> list[Any]:
+def pairs_of(rows: Sequence[Job]) -> list[Any]:
+    """The loops' rows of a job's pairs, the better response first."""
     from trimtab.models.rows import TokenRow
     from trimtab.training.row_files import Pair, PreferenceRow
 
@@ -257,11 +258,11 @@ def _pairs(job: Job) -> list[Any]:
             TokenRow(tuple(row["prompt_ids"]), tuple(tuple(ids) for ids in row["response_ids"])),
             (Pair(0, 1, 1.0, 0.0),),
         )
-        for row in job["rows"]
+        for row in rows
     ]
 
 
-def _placed(items: Sequence[Any], job: Job) -> list[Any]:
+def placed(items: Sequence[Any]) -> list[Any]:
     """The items such that the loops' shuffle by seed 0 brings them into the order in which they are given."""
     from trimtab.training.batches import permutation
 

@@ -154,7 +154,7 @@ def prepare(options: argparse.Namespace) -> Prepared:
     from trimtab.models.registry import load_tokenizer, locate
 
     model = locate(options.model, say=_say).resolve()
-    rows = read_rows(options.rows, ChatTemplate(load_tokenizer(str(model))), options.limit)
+    rows = read_rows([options.rows], ChatTemplate(load_tokenizer(str(model))), options.limit)
     if not rows:
         sys.exit(f"{options.rows} holds no comparison in which one response is the better one")
     return Prepared(model, rows, options.precision or ("bf16" if has_fast_bfloat16() else "fp32"))
@@ -180,7 +180,7 @@ def run_side(side: str, job: Job) -> dict[str, Any]:
             done = subprocess.run(
                 command,
                 cwd=ROOT,
-                env=_environment(side, job["threads"]),
+                env=environment(side, job["threads"]),
                 capture_output=True,
                 text=True,
                 timeout=LONGEST_RUN,
@@ -197,8 +197,8 @@ def run_side(side: str, job: Job) -> dict[str, Any]:
     return result
 
 
-def _environment(side: str, threads: int) -> dict[str, str]:
-    """PyTorch's threads wait as trimtab's do, on every side: they are far less hurt by other processes so."""
+def environment(side: str, threads: int) -> dict[str, str]:
+    """Of a process: PyTorch's threads wait as trimtab's do on every side, so that other processes hurt them less."""
     waiting = {} if side.startswith("llama") else {"GOMP_SPINCOUNT": "5000"}
     return waiting | os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
 

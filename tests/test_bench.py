@@ -10,7 +10,7 @@ import pytest
 from bench import run as bench_run
 from bench.gguf_file import _permute, _place
 from bench.jobs import WORKLOADS, Workload, lengths, make_job, read_rows
-from bench.ours import _placed
+from bench.ours import placed
 from bench.run import Turn, run_side, schedule, time_left
 from bench.table import Span, insert, number, ratio, render, seconds
 
@@ -98,9 +98,9 @@ def test_lengths_are_skewed_and_bounded() -> None:
 
 def test_the_loops_see_rows_in_the_order_of_the_job() -> None:
     items = [f"row {n}" for n in range(6)]
-    placed = _placed(items, {})
-    assert [placed[i] for batch in epoch_batches(6, 2, 1, seed=0) for i in batch] == items
-    assert [placed[i] for step in range(3) for i in endless_batch(6, 2, step, seed=0)] == items
+    given = placed(items)
+    assert [given[i] for batch in epoch_batches(6, 2, 1, seed=0) for i in batch] == items
+    assert [given[i] for step in range(3) for i in endless_batch(6, 2, step, seed=0)] == items
 
 
 class Letters:
@@ -118,12 +118,12 @@ def test_pairs_are_turned_the_better_first_and_ties_left_out(tmp_path: Path) -> 
     votes = '"votes": [{{"annotator": "a", "choice": {}}}, {{"annotator": "b", "choice": {}}}]'
     line = '{{"prompt": "{}", "responses": ["x", "y"], ' + votes + "}}\n"
     file.write_text(line.format("p", 1, 1) + line.format("q", 0, 1) + line.format("r", 0, 0))
-    rows = read_rows(file, Letters())  # type: ignore[arg-type]
+    rows = read_rows([file], Letters())  # type: ignore[arg-type]
     assert {tuple(row["prompt_ids"]): row["responses"] for row in rows} == {
         (ord("p"),): ["y", "x"],
         (ord("r"),): ["x", "y"],
     }
-    assert len(read_rows(file, Letters(), limit=1)) == 1  # type: ignore[arg-type]
+    assert len(read_rows([file], Letters(), limit=1)) == 1  # type: ignore[arg-type]
 
 
 def a_run(workload: str, side: str, repeat: int, *steps: float, **more: Any) -> dict[str, Any]:

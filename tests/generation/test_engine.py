@@ -13,6 +13,7 @@ from tests.models.tiny import FAMILIES, VOCABULARY, tiny_model
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from trimtab.generation.engine import Engine, Sample
+from trimtab.generation.prefixes import LEAST_SHARED
 from trimtab.models.decoder import Decoder, decoder_for
 from trimtab.models.transformers_decoder import TransformersDecoder
 
@@ -118,6 +119,32 @@ def test_an_engine_can_be_used_again_with_longer_prompts() -> None:
     prompts = some_prompts()
     again = engine.generate(prompts, max_new_tokens=NEW_TOKENS, temperature=0)
     assert [list(group[0].token_ids) for group in again] == [by_transformers(model, prompt) for prompt in prompts]
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["decoder", "transformers"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_prompts_begin_with_is_read_once_and_changes_nothing(
+    family: str, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three prompts that go on from one beginning, one that goes on from another, one that begins with neither."""
+    model = tiny_model(family)
+    beginning = some_prompts(1, seed=5)[0] * 9
+    assert len(beginning) >= LEAST_SHARED
+    ends = some_prompts(3)
+    prompts = [beginning + ends[0], [9], beginning + ends[1], beginning[1:] + ends[0], beginning + ends[2]]
+    engine = engine_of(model, fast=fast, max_batch=3)
+    read: list[int] = []
+    prefill = engine.decoder.prefill
+
+    def counted(tokens: torch.Tensor, lengths: torch.Tensor, *rest: object) -> object:
+        read.append(int(lengths.sum()))
+        return prefill(tokens, lengths, *rest)
+
+    monkeypatch.setattr(engine.decoder, "prefill", counted)
+    groups = engine.generate(prompts, group_size=2, max_new_tokens=NEW_TOKENS, temperature=0)
+    expected = [by_transformers(model, prompt) for prompt in prompts]
+    assert [[list(sample.token_ids) for sample in group] for group in groups] == [[tokens] * 2 for tokens in expected]
+    assert sum(read) == sum(map(len, prompts)) - 2 * len(beginning)
 
 
 def test_seeds_differ_and_repeat() -> None:

@@ -83,9 +83,7 @@ def revise(
     draws = [Random(mix(seed, number, place)) for place in range(len(chains))]
     drawn = [draw.choice(constitution.principles) for draw in draws]
     asked = [
-        critique_question(
-            chain.prompt, chain.answer.text, principle, draw.sample(examples, min(num_examples, len(examples)))
-        )
+        critique_question(chain.prompt, chain.answer.text, principle, _drawn(examples, num_examples, draw))
         for chain, principle, draw in zip(chains, drawn, draws, strict=True)
     ]
     name = f"critiques, round {number + 1}"
@@ -124,6 +122,11 @@ def _worked(example: WorkedExample, principle: Principle) -> tuple[Message, ...]
         Message("user", principle.revision),
         Message("assistant", example.revision),
     )
+
+
+def _drawn(examples: Sequence[WorkedExample], number: int, draw: Random) -> list[WorkedExample]:
+    """Some of the examples, in their own order: prompts that begin alike are read faster."""
+    return [examples[place] for place in sorted(draw.sample(range(len(examples)), min(number, len(examples))))]
 
 
 def _exchange(prompt: str, answer: str, request: str) -> str:

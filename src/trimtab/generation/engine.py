@@ -1,8 +1,9 @@
 """Generation with continuous batching over a preallocated key-value cache.
 
-A prompt is read once for its whole group. Each step appends one token to every running sequence; a finished one gives
-its row to the last, and waiting ones enter when enough rows are free. Which token a sequence draws is decided by one
-uniform number, fixed by (seed, prompt, member, step), so it does not depend on what else runs.
+A prompt is read once for its whole group, and what several prompts begin with once for all of them. Each step appends
+one token to every running sequence; a finished one gives its row to the last, and waiting ones enter when enough rows
+are free. Which token a sequence draws is decided by one uniform number, fixed by (seed, prompt, member, step), so it
+does not depend on what else runs.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from trimtab.generation.prefixes import Run, runs
 from trimtab.generation.sampler import Sampling, choose
 from trimtab.models.decoder import Decoder, decoder_for
-from trimtab.models.kv_cache import KeyValueCache
+from trimtab.models.kv_cache import KeyValueCache, Prefill
 from trimtab.models.policy import Policy
 from trimtab.models.transformers_decoder import TransformersDecoder
 from trimtab.seeds import mix
@@ -37,8 +39,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Members `first` .. `first + size - 1` of the group of one prompt: what enters the batch together."""
+    """Members `first` .. `first + size - 1` of the group of one prompt of a run: what enters the batch together."""
 
+    run: Run
     prompt: int
     first: int
     size: int
@@ -152,8 +155,9 @@ class _Batch:
         self.group_size = group_size
         count, device = len(prompts) * group_size, engine.device
         self.waiting = deque(
-            Part(prompt, first, min(engine.max_batch, group_size - first))
-            for prompt in range(len(prompts))
+            Part(run, prompt, first, min(engine.max_batch, group_size - first))
+            for run in runs(prompts)
+            for prompt in run.prompts
             for first in range(0, group_size, engine.max_batch)
         )
         self.rows = min(engine.max_batch, count)
@@ -169,6 +173,7 @@ class _Batch:
         self.stop_ids = torch.tensor(engine.stop_ids, device=device)
         self.uniforms = _uniforms(len(prompts), group_size, longest, seed).to(device)
         self.num_finished = 0
+        self.prefix: tuple[Run, Prefill] | None = None
 
     def is_done(self) -> bool:
         """Whether nothing runs and nothing waits."""
@@ -198,14 +203,20 @@ class _Batch:
         return [flat[start : start + self.group_size] for start in range(0, len(flat), self.group_size)]
 
     def _admissible(self) -> list[Part]:
-        """The parts that enter now: none unless a quarter of the rows is free, since reading few prompts is slow."""
+        """The parts that enter now, all of one run: none unless a quarter of the rows is free.
+
+        Reading few prompts is slow.
+        """
         free = self.rows - len(self.running)
         if not self.waiting or (len(self.running) and free < self.rows // 4):
             return []
         parts: list[Part] = []
         longest = 0
         while self.waiting and self.waiting[0].size <= free:
-            longest = max(longest, len(self.prompts[self.waiting[0].prompt]))
+            run = self.waiting[0].run
+            if parts and run is not parts[0].run:
+                break
+            longest = max(longest, len(self.prompts[self.waiting[0].prompt]) - run.shared)
             if parts and longest * (len(parts) + 1) > self.engine.decoder.prefill_tokens:
                 break
             parts.append(self.waiting.popleft())
@@ -215,11 +226,14 @@ class _Batch:
     def _admit(self, parts: list[Part]) -> None:
         """Read the prompts of these parts, choose first tokens, and give the sequences rows."""
         device = self.running.device
+        shared = parts[0].run.shared
         lengths = torch.tensor([len(self.prompts[part.prompt]) for part in parts])
-        tokens = torch.full((len(parts), int(lengths.max())), self.engine.pad_id)
+        tokens = torch.full((len(parts), int(lengths.max()) - shared), self.engine.pad_id)
         for row, part in zip(tokens, parts, strict=True):
-            row[: len(self.prompts[part.prompt])] = torch.tensor(self.prompts[part.prompt])
-        prefill = self.engine.decoder.prefill(tokens.to(device), lengths.to(device))
+            rest = self.prompts[part.prompt][shared:]
+            row[: len(rest)] = torch.tensor(rest)
+        prefix = self._read_prefix(parts[0].run)
+        prefill = self.engine.decoder.prefill(tokens.to(device), (lengths - shared).to(device), prefix)
         sources = torch.cat([torch.full((part.size,), index) for index, part in enumerate(parts)])
         first = [part.prompt * self.group_size + part.first for part in parts]
         entering = torch.cat([torch.arange(s, s + part.size) for s, part in zip(first, parts, strict=True)]).to(device)
@@ -230,6 +244,16 @@ class _Batch:
         self.lengths = torch.cat([self.lengths, lengths[sources].to(device)])
         self._append(entering, prefill.logits[sources.to(device)])
         self._leave()
+
+    def _read_prefix(self, run: Run) -> Prefill | None:
+        """What the prompts of a run begin with, read once."""
+        if not run.shared:
+            return None
+        if self.prefix is None or self.prefix[0] is not run:
+            tokens = torch.tensor([self.prompts[run.prompts[0]][: run.shared]], device=self.running.device)
+            length = torch.tensor([run.shared], device=self.running.device)
+            self.prefix = run, self.engine.decoder.prefill(tokens, length)
+        return self.prefix[1]
 
     def _append(self, sequences: Tensor, logits: Tensor) -> None:
         """Choose the next token of these sequences."""

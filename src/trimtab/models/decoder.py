@@ -50,16 +50,23 @@ class Decoder:
         scale = getattr(model.get_decoder().embed_tokens, "embed_scale", None)  # of a Gemma
         self._embed_scale = None if scale is None else scale.to(self._dtype).float()
 
-    def prefill(self, tokens: Tensor, lengths: Tensor) -> Prefill:
-        """Read prompts `[P, L]`, right padded, of `lengths` `[P]`."""
+    def prefill(self, tokens: Tensor, lengths: Tensor, prefix: Prefill | None = None) -> Prefill:
+        """Read prompts `[P, L]`, right padded, of `lengths` `[P]`; after what one prompt of `prefix` says, if given.
+
+        The keys and values that it returns begin with the prefix's.
+        """
         num_prompts, longest = tokens.shape
-        positions = torch.arange(longest, device=tokens.device).expand(num_prompts, -1)
-        biases = {w: self._bias(causal_mask(longest, w, tokens.device))[None, None] for w in set(self._family.windows)}
+        before = prefix.columns if prefix is not None else 0
+        positions = torch.arange(before, before + longest, device=tokens.device).expand(num_prompts, -1)
+        masks = {w: causal_mask(before + longest, w, tokens.device)[before:] for w in set(self._family.windows)}
+        biases = {w: self._bias(mask)[None, None] for w, mask in masks.items()}
         keys: list[Tensor] = []
         values: list[Tensor] = []
 
         def read(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             q, k, v = (part.unflatten(0, (num_prompts, longest)).transpose(1, 2) for part in (query, key, value))
+            if prefix is not None:
+                k, v = prefix.followed_by(layer, k, v)
             keys.append(k)
             values.append(v)
             attended = attend(q, k, v, biases[self._family.windows[layer]])

@@ -23,6 +23,16 @@ class Prefill:
     values: Sequence[Tensor]
     logits: Tensor
 
+    @property
+    def columns(self) -> int:
+        """Positions that were read, padding included."""
+        return self.keys[0].shape[2]
+
+    def followed_by(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values of its one prompt, and after them those of every prompt that goes on from it."""
+        own_keys, own_values = (part.expand(len(keys), -1, -1, -1) for part in (self.keys[layer], self.values[layer]))
+        return torch.cat([own_keys, keys], 2), torch.cat([own_values, values], 2)
+
 
 class KeyValueCache:
     """One row a running sequence, one column a position, one pair of tensors a layer.
@@ -46,7 +56,7 @@ class KeyValueCache:
         `like` shows the shape of a layer's keys and values.
         """
         most = _in_steps(columns)
-        self.columns = _in_steps(like.keys[0].shape[2])
+        self.columns = _in_steps(like.columns)
         if not self._keys or not all(
             own.has_room(rows, most, new) for own, new in zip(self._values, like.values, strict=True)
         ):
@@ -74,7 +84,7 @@ class KeyValueCache:
 
     def insert(self, start: int, prefill: Prefill, sources: Tensor) -> None:
         """Copy prompts `sources` of a prefill into the rows from `start` on."""
-        stop, columns = start + len(sources), prefill.keys[0].shape[2]
+        stop, columns = start + len(sources), prefill.columns
         if columns > self.columns:
             self.fit(columns, start)
         for layer, (read_keys, read_values) in enumerate(zip(prefill.keys, prefill.values, strict=True)):

@@ -35,12 +35,16 @@ class TransformersDecoder:
         self._model = model
         self._config = model.config.get_text_config()
 
-    def prefill(self, tokens: Tensor, lengths: Tensor) -> Prefill:
-        """Read prompts `[P, L]`, right padded, of `lengths` `[P]`. Raises `ModelError` for models that keep more."""
+    def prefill(self, tokens: Tensor, lengths: Tensor, prefix: Prefill | None = None) -> Prefill:
+        """Read prompts as `Decoder.prefill` does. Raises `ModelError` for models that keep more between tokens."""
         num_prompts, longest = tokens.shape
         cache = DynamicCache()
-        windows = {w: causal_mask(longest, w, tokens.device).expand(num_prompts, 1, -1, -1) for w in self._windows()}
-        positions = torch.arange(longest, device=tokens.device).expand(num_prompts, -1)
+        before = prefix.columns if prefix is not None else 0
+        for layer, (keys, values) in enumerate(zip(prefix.keys, prefix.values, strict=True) if prefix else ()):
+            cache.update(*(part.expand(num_prompts, -1, -1, -1) for part in (keys, values)), layer)
+        masks = {w: causal_mask(before + longest, w, tokens.device)[before:] for w in self._windows()}
+        windows = {w: mask.expand(num_prompts, 1, -1, -1) for w, mask in masks.items()}
+        positions = torch.arange(before, before + longest, device=tokens.device).expand(num_prompts, -1)
         last = lengths - 1
         logits = self._forward(tokens, positions, windows, cache)[torch.arange(num_prompts, device=last.device), last]
         layers = [layer for layer in cache.layers if getattr(layer, "keys", None) is not None]
