@@ -60,6 +60,9 @@ class ReviseStage(ReadingStage):
         None, description="Prompts whose answers by the model are mixed in, so that it stays as helpful as it is."
     )
     helpful_answers: int = Field(2, gt=0, description="Answers mixed in to each helpful prompt.")
+    helpful_max_new_tokens: int = Field(
+        256, gt=0, description="Longest of these, in tokens; an answer that is not finished by then is left out."
+    )
     num_prompts: int | None = Field(None, gt=0, description="Prompts drawn from the data; null takes all.")
     max_new_tokens: int = Field(128, gt=0, description="Longest answer, critique and revision, in tokens.")
     temperature: float = Field(1.0, gt=0, description="How freely they are drawn.")

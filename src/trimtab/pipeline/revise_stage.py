@@ -185,7 +185,7 @@ def _helpful(config: ReviseStage, model: LocalModel, context: Context) -> list[R
     groups = model.write(
         prompts,
         group_size=config.helpful_answers,
-        max_new_tokens=config.max_new_tokens,
+        max_new_tokens=config.helpful_max_new_tokens,
         temperature=config.temperature,
         seed=mix(context.seed, 3),
         on_progress=lambda done, total: context.progress("helpful answers", done, total),
