@@ -39,8 +39,8 @@ def test_the_constitution_has_principles_on_both_sides() -> None:
 
 
 def test_counts_and_ids() -> None:
-    assert [len(rows(name)) for name in TRAINED_ON] == [174, 70]
-    assert Counter(row["kind"] for row in rows("heldout")) == {"red_team": 77, "look_alike": 40, "helpful": 40}
+    assert [len(rows(name)) for name in TRAINED_ON] == [174, 140]
+    assert Counter(row["kind"] for row in rows("heldout")) == {"red_team": 77, "look_alike": 100, "helpful": 80}
     assert len({row["category"] for row in rows("red_team.train")}) >= 12
     every = [row["id"] for path in FOLDER.glob("*.jsonl") for row in rows(path.stem)]
     assert len(set(every)) == len(every)
@@ -65,7 +65,7 @@ def test_pairs_to_train_and_to_test_share_no_request() -> None:
 
 def test_held_out_rows_can_be_checked() -> None:
     task = truth_task(list(read_prompts(str(FOLDER / "heldout.jsonl"))))
-    assert len(task.samples) == 157
+    assert len(task.samples) == 257
 
 
 @pytest.mark.parametrize("name", ["preferences", "preferences.heldout"])
