@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.cli.world import CommandLine, write_tiny_recipe
 
-from trimtab.labelling.records import Compared, Label, LabelledItem
+from trimtab.labelling.records import Compared, Label, LabelledItem, Ranked
 from trimtab.labelling.store import Store
 
 WITH_PEOPLE = """\
@@ -75,6 +75,23 @@ def test_it_serves(tmp_path: Path) -> None:
     finally:
         server.terminate()
     assert server.wait(timeout=30) in (0, -15)
+
+
+def test_rankings_reach_the_reward_model_as_rankings(trimtab: CommandLine, tmp_path: Path) -> None:
+    """Three answers a prompt: people rank them, and the reward model can learn place by place."""
+    write_tiny_recipe(tmp_path)
+    rows = [{"prompt": f"question {n}"} for n in range(8)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tmp_path / "people.yaml"
+    text = WITH_PEOPLE.replace("overlap: 2", "group_size: 3").replace("data: label,", "data: label, RANKED,")
+    recipe.write_text(text.replace("RANKED", "ranking_loss: plackett_luce"))
+    assert trimtab("run", recipe).code == 130
+    store = Store.open(tmp_path / "desk")
+    label = Label(annotator="ann", answer=Ranked(tiers=((2,), (0, 1))))
+    store.add_labels(LabelledItem(item=entry.item, labels=(label,)) for entry in store.labelled_items())
+    assert trimtab("run", recipe).code == 0
+    (rankings,) = tmp_path.glob("runs/people/label-*/data.jsonl")
+    assert {str(json.loads(line)["ranking"]) for line in rankings.read_text().splitlines()} == {"[2, [0, 1]]"}
 
 
 def test_a_run_waits_for_people_and_goes_on_with_what_they_said(trimtab: CommandLine, tmp_path: Path) -> None:

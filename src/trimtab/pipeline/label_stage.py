@@ -12,7 +12,7 @@ from trimtab.data.formats import read_prompts
 from trimtab.errors import Interrupted
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
-from trimtab.labelling.exporting import write_comparisons
+from trimtab.labelling.exporting import write_comparisons, write_rankings
 from trimtab.labelling.records import Item, Kind, LabelledItem, Turn
 from trimtab.labelling.settings import DATABASE, Settings
 from trimtab.labelling.store import Store
@@ -30,7 +30,7 @@ QUEUE = "queue.json"
 
 
 def run_label(config: LabelStage, inputs: Inputs, context: Context) -> dict[str, Any]:
-    """Have a policy's answers compared by people. Writes the comparisons; raises `Interrupted` until there are enough.
+    """Have people compare or rank a policy's answers. Writes what they say; raises `Interrupted` until that is enough.
 
     What was written is kept with the stage's state, so people go on with the same answers however often it is run.
     """
@@ -45,8 +45,9 @@ def run_label(config: LabelStage, inputs: Inputs, context: Context) -> dict[str,
     context.progress("labels", given, wanted)
     if given < config.enough * wanted:
         raise Interrupted(_what_to_do(given, wanted, folder, store))
-    summary = write_comparisons(labelled, context.folder / DATA)
-    return {"items": len(items), "votes": given, "people": _count_people(labelled), "comparisons": summary}
+    write = write_comparisons if config.group_size == 2 else write_rankings
+    summary = write(labelled, context.folder / DATA)
+    return {"items": len(items), "votes": given, "people": _count_people(labelled), "written": summary}
 
 
 def _queue(config: LabelStage, inputs: Inputs, context: Context) -> list[Item]:
