@@ -15,7 +15,6 @@ from trimtab.errors import LabellingError
 from trimtab.labelling.assignment import (
     Task,
     add_turns,
-    disagree,
     is_right,
     keep_draft,
     next_task,
@@ -25,7 +24,9 @@ from trimtab.labelling.assignment import (
     task_of,
 )
 from trimtab.labelling.records import Answer, Compared, Item, Label, LabelledItem, Ranked, TooHard, Turn
+from trimtab.labelling.settings import Settings, write_settings
 from trimtab.labelling.store import Store
+from trimtab.labelling.votes_wanted import disagree
 
 NOON = 1_000_000.0
 MINUTE = 60.0
@@ -143,6 +144,36 @@ def test_votes_that_disagree_ask_for_one_more_and_no_second_one_more(tmp_path: P
     for name, answer in zip(names, (FIRST, SECOND, FIRST, SECOND), strict=True):
         label(off, name, answer)
     assert list(votes(off).values()) == [2]
+
+
+def test_labels_from_elsewhere_that_disagree_ask_for_one_more_too(tmp_path: Path) -> None:
+    store = project(tmp_path, [], ("cy", "di"), overlap=2)
+    given = (Label(annotator="ann", answer=FIRST), Label(annotator="bo", answer=SECOND))
+    store.add_labels([LabelledItem(item=pair(1), labels=given)])
+    for name in ("cy", "di"):
+        label(store, name, FIRST)
+    assert list(votes(store).values()) == [3]
+
+
+def test_another_overlap_holds_for_items_that_are_there(tmp_path: Path) -> None:
+    """One item with two votes that agree, one with two that do not; known answers are asked of everybody as before."""
+    store = project(tmp_path, [gold_pair(9)], (), overlap=2)
+    agreed = (Label(annotator="ann", answer=FIRST), Label(annotator="bo", answer=FIRST))
+    disagreed = (agreed[0], Label(annotator="bo", answer=SECOND))
+    store.add_labels(LabelledItem(item=pair(n), labels=labels) for n, labels in enumerate((agreed, disagreed)))
+    wanted = []
+    for overlap in (2, 3, 1):
+        write_settings(tmp_path, store.settings.model_copy(update={"overlap": overlap}))
+        again = Store.open(tmp_path)
+        again.apply_settings()
+        wanted.append([row["wanted"] for row in again.read("SELECT wanted FROM items ORDER BY id")])
+    assert wanted == [[None, 2, 3], [None, 3, 3], [None, 1, 1]]
+
+
+def test_settings_that_lie_there_are_kept(tmp_path: Path) -> None:
+    write_settings(tmp_path, Settings(title="Mine", overlap=4))
+    assert Store.create(tmp_path, Settings(title="Other")).settings == Settings(title="Mine", overlap=4)
+    assert Store.open(tmp_path).settings.overlap == 4
 
 
 def test_what_counts_as_disagreement() -> None:

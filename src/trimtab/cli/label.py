@@ -61,7 +61,9 @@ def _store(project: Path, title: str, *, create: bool) -> Store:
 
     if create and not (project / DATABASE).exists():
         return Store.create(project, Settings(title=title) if title else Settings())
-    return Store.open(project)
+    store = Store.open(project)
+    store.apply_settings()
+    return store
 
 
 def _add(store: Store, data: Path, kind: str) -> None:

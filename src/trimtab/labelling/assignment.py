@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from trimtab.errors import LabellingError
 from trimtab.labelling.records import Answer, Compared, Graded, Item, Label, Ranked, TooHard, Turn, misfit
 from trimtab.labelling.store import Store, insert_label, read_answer, utc_now
+from trimtab.labelling.votes_wanted import direction, settle_votes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,7 @@ def record(store: Store, lease: int, annotator: int, answer: Answer, *, now: flo
         )
         if not insert_label(db, row["item"], annotator, label):
             return False
-        if store.settings.extra_vote:
-            _ask_once_more(db, row["item"], store.settings.overlap)
+        settle_votes(db, store.settings, row["item"])
     return True
 
 
@@ -148,7 +148,7 @@ def progress(store: Store, annotator: int) -> Progress:
 def is_right(answer: Answer, gold: Answer | None) -> bool:
     """Whether an answer agrees with the known one: in its direction, its order, or within a point of the scale."""
     if isinstance(answer, Compared) and isinstance(gold, Compared):
-        return _sign(answer.preference) == _sign(gold.preference)
+        return direction(answer.preference) == direction(gold.preference)
     if isinstance(answer, Ranked) and isinstance(gold, Ranked):
         return [set(tier) for tier in answer.tiers] == [set(tier) for tier in gold.tiers]
     if isinstance(answer, Graded) and isinstance(gold, Graded):
@@ -230,27 +230,3 @@ def _task(store: Store, row: sqlite3.Row) -> Task:
         turns=tuple(Turn.model_validate(turn) for turn in json.loads(row["turns"])),
         first_vote=read_answer(votes[0]["answer"]) if votes else None,
     )
-
-
-def _ask_once_more(db: sqlite3.Connection, item: int, overlap: int) -> None:
-    """One vote more when an item has its votes and they disagree."""
-    wanted = db.execute("SELECT wanted FROM items WHERE id = ?", (item,)).fetchone()["wanted"]
-    if wanted != overlap or overlap < 2:
-        return
-    answers = [read_answer(row["answer"]) for row in db.execute("SELECT answer FROM labels WHERE item = ?", (item,))]
-    if len(answers) == wanted and disagree(answers):
-        db.execute("UPDATE items SET wanted = wanted + 1 WHERE id = ?", (item,))
-
-
-def disagree(answers: list[Answer]) -> bool:
-    """Whether votes point in different directions: other preferences, other orders, grades two apart or more."""
-    judged = [answer for answer in answers if not isinstance(answer, TooHard)]
-    if len({_sign(answer.preference) for answer in judged if isinstance(answer, Compared)}) > 1:
-        return True
-    orders = {tuple(frozenset(tier) for tier in answer.tiers) for answer in judged if isinstance(answer, Ranked)}
-    scores = [answer.score for answer in judged if isinstance(answer, Graded)]
-    return len(orders) > 1 or (bool(scores) and max(scores) - min(scores) > 1)
-
-
-def _sign(number: int) -> int:
-    return (number > 0) - (number < 0)

@@ -21,7 +21,8 @@ from trimtab.errors import LabellingError
 from trimtab.labelling.flush import Flush
 from trimtab.labelling.records import ANSWER, Answer, Item, Label, LabelledItem
 from trimtab.labelling.schema import TABLES, VERSION
-from trimtab.labelling.settings import DATABASE, GUIDELINES, Settings, read_settings, write_settings
+from trimtab.labelling.settings import DATABASE, GUIDELINES, SETTINGS, Settings, read_settings, write_settings
+from trimtab.labelling.votes_wanted import settle_votes
 
 FIRST_GUIDELINES = """# How to judge
 
@@ -49,11 +50,14 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path, settings: Settings, guidelines: str = FIRST_GUIDELINES) -> Store:
-        """Begin a project in a folder that has none. Guidelines that lie there already are kept."""
+        """Begin a project in a folder that has none. Settings and guidelines that lie there already are kept."""
         if (folder / DATABASE).exists():
             raise LabellingError(f"{folder} is a labelling project already")
         folder.mkdir(parents=True, exist_ok=True)
-        write_settings(folder, settings)
+        if (folder / SETTINGS).exists():
+            settings = read_settings(folder)
+        else:
+            write_settings(folder, settings)
         if not (folder / GUIDELINES).exists():
             (folder / GUIDELINES).write_text(guidelines)
         store = cls(folder, settings)
@@ -152,7 +156,13 @@ class Store:
                 item = db.execute("SELECT id FROM items WHERE key = ?", (entry.item.key,)).fetchone()[0]
                 for label in entry.labels:
                     added += insert_label(db, item, _named(db, label.annotator), label)
+                settle_votes(db, self.settings, item)
         return added
+
+    def apply_settings(self) -> None:
+        """Ask of every item as many votes as the settings say now: they may be others than when it came in."""
+        with self.write() as db:
+            settle_votes(db, self.settings)
 
     def _row(self, item: Item, priority: float) -> tuple[Any, ...]:
         """An item as `ADD_ITEM` takes it."""
