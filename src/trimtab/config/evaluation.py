@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,7 @@ class Promise(Strict):
 class EvaluationStage(StageConfig):
     """Measure models on held-out prompts and the reward model on held-out comparisons."""
 
+    schema_version: ClassVar[int] = 2
     references = {"base": POLICIES, "models": POLICIES, "reward_model": ("reward_model",)}
     files = ("prompts", "comparisons", "attributes")
 
