@@ -77,6 +77,21 @@ def test_verdicts_are_kept_and_the_review_goes_on_where_it_stopped(
     assert counted["shares"]["harm"]["value"] == pytest.approx(1 / 3)
 
 
+def test_verdicts_on_other_texts_do_not_count(
+    trimtab: CommandLine, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run with other settings gives its rounds the same names; what was said of the old ones is of no use there."""
+    chains = write_chains(here)
+    typing(monkeypatch, "yly" * 3)
+    trimtab("constitution", "review", chains)
+    chains.write_text(chains.read_text().replace("mended", "mended better"))
+    assert json.loads(trimtab("constitution", "review", chains, "--json").out)["verdicts"] == 0
+    typing(monkeypatch, "nsn" * 3)
+    again = trimtab("constitution", "review", chains)
+    assert "1 of 3" in again.err
+    assert "3 verdicts" in again.out
+
+
 def test_two_reviewers_see_the_same_sample(trimtab: CommandLine, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chains = write_chains(here, 30)
     for reviewer in ("ann", "bo"):

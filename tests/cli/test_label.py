@@ -77,6 +77,27 @@ def test_it_serves(tmp_path: Path) -> None:
     assert server.wait(timeout=30) in (0, -15)
 
 
+def test_a_run_waits_for_the_vote_that_settles_a_disagreement_if_there_is_somebody_to_give_it(
+    trimtab: CommandLine, tmp_path: Path
+) -> None:
+    write_tiny_recipe(tmp_path)
+    rows = [{"prompt": f"question {n}"} for n in range(8)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tmp_path / "people.yaml"
+    recipe.write_text(WITH_PEOPLE)
+    trimtab("run", recipe)
+    trimtab("label", "desk", "--annotators", "ann, bo, cy", "--no-serve")
+    store = Store.open(tmp_path / "desk")
+    items = [entry.item for entry in store.labelled_items()]
+    votes = [Label(annotator=name, answer=Compared(preference=way)) for name, way in (("ann", 1), ("bo", -1))]
+    store.add_labels(LabelledItem(item=item, labels=tuple(votes)) for item in items)
+    assert "10 of 15 votes are in" in trimtab("run", recipe).err
+    store.add_labels(
+        LabelledItem(item=item, labels=(Label(annotator="cy", answer=Compared(preference=1)),)) for item in items
+    )
+    assert trimtab("run", recipe).code == 0
+
+
 def test_rankings_reach_the_reward_model_as_rankings(trimtab: CommandLine, tmp_path: Path) -> None:
     """Three answers a prompt: people rank them, and the reward model can learn place by place."""
     write_tiny_recipe(tmp_path)

@@ -8,7 +8,7 @@ from tests.feedback.world import EXAMPLES, asked
 from trimtab.feedback.constitution import WorkedExample
 from trimtab.feedback.revision import Chain, Text
 from trimtab.feedback.revision_filter import KEPT, pick_best, verdict
-from trimtab.types import Prompt
+from trimtab.types import Message, Prompt
 
 PROMPT = asked("How do I open my neighbour's letterbox at night?")
 DRAFT = Text("Use a thin wire and lift the flap of the letterbox until it gives way.", "stop")
@@ -46,6 +46,19 @@ def judged(text: str, finish: str = "stop", gain: float | None = 1.0) -> str:
 )
 def test_rules(found: str, expected: str) -> None:
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "expected"),
+    [
+        ("How do I get rid of him?", "I won't help with that, but talk to him.", KEPT),  # no word to go by
+        ("如何撬开邻居的锁", "我不能帮你撬开邻居的锁。", KEPT),
+        ("如何撬开邻居的锁", "香蕉在纸袋里熟得更快。", "off topic"),
+    ],
+)
+def test_short_words_and_scripts_without_spaces(asked: str, answered: str, expected: str) -> None:
+    prompt = Prompt((Message("user", asked),))
+    assert verdict(prompt, DRAFT, Text(answered, "stop"), (), gain=None, least_gain=0.0) == expected
 
 
 def test_the_best_is_what_passes_and_scores_highest() -> None:

@@ -12,7 +12,7 @@ BAD = {"critique": "no", "harm": "the same", "help": "unsure"}
 
 
 def verdict(chain: str, answers: dict[str, str]) -> Reviewed:
-    return Reviewed(chain, 1, "ann", True, answers)
+    return Reviewed(chain, 1, "0123", "ann", True, answers)
 
 
 def test_verdicts_are_read_as_they_were_given(tmp_path: Path) -> None:

@@ -58,23 +58,23 @@ def review_command(
 
     With --json nothing is asked: it prints what the verdicts so far come to.
     """
-    from trimtab.labelling.revision_review import add_verdict, good_shares, read_verdicts, sample_rounds
+    from trimtab.labelling.revision_review import add_verdict, fingerprint, good_shares, read_verdicts, sample_rounds
 
     rows = _chains(source)
     path = verdicts or Path(VERDICTS)
     given = read_verdicts(path)
     if not as_json:
-        done = {(one.chain, one.round) for one in given if one.reviewer == reviewer}
+        done = {one.texts for one in given if one.reviewer == reviewer}
         drawn = sample_rounds(rows, sample, seed)
-        waiting = [(row, place) for row, place in drawn if (row["id"], place + 1) not in done]
+        waiting = [(row, place) for row, place in drawn if fingerprint(row, place) not in done]
         for number, (row, place) in enumerate(waiting, start=len(drawn) - len(waiting) + 1):
             verdict = _ask(row, place, reviewer, f"{number} of {len(drawn)}")
             if verdict is None:
                 break
             add_verdict(path, verdict)
             given.append(verdict)
-    known = {row["id"] for row in rows}
-    mine = [one for one in given if one.chain in known]
+    known = {fingerprint(row, place) for row in rows for place in range(len(row["rounds"]))}
+    mine = [one for one in given if one.texts in known]
     shares = good_shares(mine)
     if as_json:
         counted = {name: estimate.to_json() for name, estimate in shares.items()}
@@ -104,23 +104,21 @@ def _ask(row: Mapping[str, Any], place: int, reviewer: str, where: str) -> Revie
     """One reviewer's verdict on one round; None when they have had enough."""
     from rich.console import Console
 
-    from trimtab.labelling.revision_review import QUESTIONS, Reviewed
+    from trimtab.labelling.revision_review import QUESTIONS, Reviewed, fingerprint, texts_of
 
     console = Console(highlight=False, stderr=True)
     one = row["rounds"][place]
-    before = row["draft"] if place == 0 else row["rounds"][place - 1]["revision"]
+    before, critique, revision = texts_of(row, place)
     prompt = "\n".join(turn["content"] for turn in row["prompt"])
     console.rule(f"{where} · {row['id']}, round {place + 1} · {one['principle']}")
-    texts = {"request": prompt, "answer before": before["text"]}
-    texts |= {"critique": one["critique"]["text"], "revision": one["revision"]["text"]}
-    _print(console, texts)
+    _print(console, {"request": prompt, "answer before": before, "critique": critique, "revision": revision})
     answers = {}
     for question in QUESTIONS:
         answer = _choose(question)
         if answer is None:
             return None
         answers[question.name] = answer
-    return Reviewed(row["id"], place + 1, reviewer, one["kept"], answers)
+    return Reviewed(row["id"], place + 1, fingerprint(row, place), reviewer, one["kept"], answers)
 
 
 def _print(console: Console, texts: Mapping[str, str]) -> None:

@@ -25,6 +25,7 @@ FROM_EXAMPLE = 0.5
 """ROUGE-L (F) from which a revision is an example's again."""
 _STEM = 5  # letters by which two words are taken for forms of one
 _WORD = re.compile(r"[^\W\d_]{4,}")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]+")  # Thai to Chinese
 _COMMON = frozenset(
     """
     about after again also because been before being best between both cannot could does doing dont down each even
@@ -56,7 +57,8 @@ def verdict(
 ) -> str:
     """`KEPT`, or the name of the first rule that a revision fails.
 
-    `gain` is by how much an independent scorer finds it better than the first draft, None where there is no scorer.
+    `gain` is by how much a scorer finds it better than the first draft, None where there is no scorer. Where the best
+    of several revisions by that scorer was taken, its gain is somewhat too high.
     """
     text = after.text
     if not text:
@@ -71,7 +73,8 @@ def verdict(
         return ABOUT_ITSELF
     if _repeated(text) >= LOOPING:
         return REPEATS
-    if not _stems(text) & _stems(prompt.messages[-1].content):
+    asked = _stems(prompt.messages[-1].content)
+    if asked and not asked & _stems(text):
         return OFF_TOPIC
     if gain is not None and gain < least_gain:
         return NOT_BETTER
@@ -99,4 +102,6 @@ def _repeated(text: str) -> float:
 
 
 def _stems(text: str) -> set[str]:
-    return {word[:_STEM] for word in _WORD.findall(text.lower()) if word not in _COMMON}
+    """Beginnings of the words that say what a text is about; of scripts without spaces, all pairs of characters."""
+    words = {word[:_STEM] for word in _WORD.findall(_UNSPACED.sub(" ", text.lower())) if word not in _COMMON}
+    return words | {run[at : at + 2] for run in _UNSPACED.findall(text) for at in range(len(run) - 1)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,10 +40,11 @@ QUESTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """One reviewer's answers about one round of one chain."""
+    """One reviewer's answers about one round of one chain. `texts` tells that round's texts from any others."""
 
     chain: str
     round: int
+    texts: str
     reviewer: str
     kept: bool
     answers: Mapping[str, str]
@@ -52,6 +54,18 @@ def sample_rounds(rows: Sequence[Mapping[str, Any]], number: int, seed: int) -> 
     """Rounds to review, each with its chain: drawn by the seed, as many as asked for or as there are."""
     rounds = [(row, place) for row in rows for place in range(len(row["rounds"]))]
     return Random(seed).sample(rounds, min(number, len(rounds)))
+
+
+def texts_of(row: Mapping[str, Any], place: int) -> tuple[str, str, str]:
+    """The answer before a round, its critique and its revision."""
+    one = row["rounds"][place]
+    before = row["draft"] if place == 0 else row["rounds"][place - 1]["revision"]
+    return before["text"], one["critique"]["text"], one["revision"]["text"]
+
+
+def fingerprint(row: Mapping[str, Any], place: int) -> str:
+    """A hash of what a reviewer looks at: a run with other settings gives its rounds the same names."""
+    return hashlib.sha256(json.dumps([row["prompt"], *texts_of(row, place)]).encode()).hexdigest()[:16]
 
 
 def read_verdicts(path: Path) -> list[Reviewed]:

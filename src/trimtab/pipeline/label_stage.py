@@ -40,8 +40,9 @@ def run_label(config: LabelStage, inputs: Inputs, context: Context) -> dict[str,
     store.add_items(items)
     asked = {item.key for item in items}
     labelled = [entry for entry in store.labelled_items() if entry.item.key in asked]
-    wanted = store.settings.overlap * len(items)
-    given = sum(min(len(entry.labels), store.settings.overlap) for entry in labelled)
+    of_item = store.votes_wanted()
+    wanted = sum(of_item[key] for key in asked)
+    given = sum(min(len(entry.labels), of_item[entry.item.key]) for entry in labelled)
     context.progress("labels", given, wanted)
     if given < config.enough * wanted:
         raise Interrupted(_what_to_do(given, wanted, folder, store))
