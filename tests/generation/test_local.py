@@ -10,14 +10,18 @@ from trimtab.types import Message, Prompt
 QUESTIONS = [Prompt((Message("user", f"question {n}"),)) for n in range(3)]
 
 
-def test_options_weigh_what_a_plain_forward_says() -> None:
-    """Oracle: the tokens from the first in which the options differ, by the model's own logits."""
-    policy = tiny_policy()
+@pytest.mark.parametrize(("style", "after"), [("chatml", 1), ("llama2", 2)])
+def test_options_weigh_what_a_plain_forward_says(style: str, after: int) -> None:
+    """Oracle: the tokens from the first in which the options differ, by the model's own logits.
+
+    `after` are the tokens that the template writes after an answer: Llama 2 has a space before the end of the turn.
+    """
+    policy = tiny_policy(style=style)
     model = LocalModel(policy, name="tiny")
     found = model.option_logprobs(QUESTIONS, ["Approved.", "Refused."], lead="It is ")
     template = policy.template
     for question, weights in zip(QUESTIONS, found, strict=True):
-        answers = [template.response_ids("It is " + option)[:-1] for option in ("Approved.", "Refused.")]
+        answers = [template.response_ids("It is " + option)[:-after] for option in ("Approved.", "Refused.")]
         shared = next(i for i, (one, two) in enumerate(zip(*answers, strict=False)) if one != two)
         for answer, weight in zip(answers, weights, strict=True):
             whole = template.prompt_ids(question) + answer

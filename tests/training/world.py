@@ -40,9 +40,9 @@ class MemoryRun:
         return self.stop_after is not None and len(self.logged) >= self.stop_after
 
 
-def tiny_policy(seed: int = 0, adapter: bool = False) -> Policy:
-    """A 2-layer random Llama with the ChatML tokenizer's vocabulary."""
-    tokenizer = tiny_tokenizer("chatml")
+def tiny_policy(seed: int = 0, adapter: bool = False, style: str = "chatml") -> Policy:
+    """A 2-layer random Llama with the vocabulary and the chat template of one style."""
+    tokenizer = tiny_tokenizer(style)
     template = ChatTemplate(tokenizer)
     model = tiny_model(
         "llama",

@@ -74,7 +74,7 @@ class LocalModel:
 
     def _row(self, question: Prompt, answers: Sequence[str]) -> TokenRow:
         template = self.policy.template
-        encoded = [tuple(template.response_ids(answer)[:-1]) for answer in answers]  # without the end of the turn
+        encoded = [tuple(template.unfinished_ids(answer)) for answer in answers]
         shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*encoded, strict=False)))
         rest = tuple(ids[shared:] for ids in encoded)
         if not all(rest):
