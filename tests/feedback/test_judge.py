@@ -189,9 +189,9 @@ def test_template_tokens_lose_their_brackets() -> None:
 @pytest.mark.parametrize(
     "token",
     [
-        "<|im_end|>", "<|eot_id|>", "<|START_OF_TURN_TOKEN|>", "<｜User｜>", "<｜end▁of▁sentence｜>", "<|turn>", "<turn|>",
-        "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>", "<unk>", "[INST]", "[/INST]",
-        "<<SYS>>", "<</SYS>>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
+        "<|im_end|>", "<|eot_id|>", "<|START_OF_TURN_TOKEN|>", "<｜User｜>", "<｜end▁of▁sentence｜>", "<|turn>",
+        "<turn|>", "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>", "<unk>",
+        "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
     ],
 )  # fmt: skip
 def test_every_known_template_token_is_taken_apart(token: str) -> None:

@@ -150,7 +150,7 @@ def test_a_change_of_settings_pays_for_nothing_twice(tmp_path: Path) -> None:
 def test_answers_paid_for_before_hard_answers_were_allowed_are_used(tmp_path: Path) -> None:
     with serving(lambda body, earlier: says(body_of("A"))) as server:
         path = write_recipe(tmp_path, server.url)
-        with pytest.raises(EndpointError, match="set hard_answers to true .* what was paid is kept and used"):
+        with pytest.raises(EndpointError, match=r"set hard_answers to true .* what was paid is kept and used"):
             run(load_recipe(path), tmp_path / "store")
         assert server.bodies
         run(load_recipe(path, ["labels.endpoint.hard_answers=true"]), tmp_path / "store")
