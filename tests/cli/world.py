@@ -68,7 +68,7 @@ class CommandLine:
 
 def write_tiny_recipe(folder: Path) -> Path:
     """A recipe that fine-tunes a tiny random model on twelve short answers."""
-    tiny_policy().save(folder / "model")
+    tiny_policy(longest=2048).save(folder / "model")
     _write(folder / "demonstrations.jsonl", [{"prompt": f"question {n}", "completion": _answer(n)} for n in range(12)])
     path = folder / "tiny.yaml"
     path.write_text(TINY)

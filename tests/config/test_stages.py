@@ -6,8 +6,9 @@ import dataclasses
 import inspect
 
 import pytest
+from pydantic import ValidationError
 
-from trimtab.config import KINDS, Adapter, Runtime
+from trimtab.config import KINDS, Adapter, JudgeStage, Runtime
 from trimtab.config.load import Header
 from trimtab.training.dpo import train_dpo
 from trimtab.training.grpo import GRPOSettings
@@ -58,3 +59,10 @@ def test_every_setting_is_described_in_a_sentence(model: type) -> None:
 def test_what_refers_to_something_is_a_setting(stage: type) -> None:
     named = {*stage.references, *stage.stage_only, *stage.files}  # type: ignore[attr-defined]
     assert named <= set(stage.model_fields)  # type: ignore[attr-defined]
+
+
+def test_the_limits_of_a_probability_are_in_order() -> None:
+    settings = {"data": "pairs.jsonl", "judge": "model", "thinking": 100}
+    assert JudgeStage.model_validate({**settings, "clamp": [0.5, 0.5]}).clamp == (0.5, 0.5)
+    with pytest.raises(ValidationError, match=r"the lower limit comes first .*: \[0\.4, 0\.6\]"):
+        JudgeStage.model_validate({**settings, "clamp": [0.6, 0.4]})

@@ -99,6 +99,15 @@ def test_decode_gives_the_response_back(style, sentencepiece, text):
     assert template.decode([*ids, template.pad_id, template.pad_id]) == text
 
 
+@pytest.mark.parametrize(("style", "sentencepiece"), ALL)
+def test_an_unfinished_response_has_nothing_of_what_the_template_writes_after_it(style, sentencepiece):
+    template = ChatTemplate(tiny(style, sentencepiece))
+    ids = template.unfinished_ids("Meals.")
+    assert template.response_ids("Meals.")[: len(ids)] == ids
+    assert not template.stop_ids & set(ids)
+    assert template.decode(ids) == "Meals."  # without an end of the turn decoding takes no tail away
+
+
 def test_chatml_by_hand():
     tokenizer = tiny("chatml")
     template = ChatTemplate(tokenizer)

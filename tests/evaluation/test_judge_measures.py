@@ -74,6 +74,25 @@ def test_calibration() -> None:
     assert report.calibration_error == pytest.approx((2 * 0.05 + 4 * 0.15) / 6)
 
 
+def test_pairs_of_one_prompt_count_as_one_witness() -> None:
+    """Six pairs of two prompts, alike within a prompt: two independent values, not six."""
+    judged = [Judged(pair("a"), 0.9, places=(1.0, 0.4), mass=0.9) for _ in range(4)]
+    judged += [Judged(pair("b"), 0.1, places=(0.7, 0.5), mass=0.5) for _ in range(2)]
+    report = judge_report(judged)
+    assert report.front is not None
+    assert report.mass is not None
+    (one,) = report.calibration
+    assert (report.front.n, report.mass.n, one.right.n) == (2, 2, 2)
+    assert report.front.value == pytest.approx((4 * 0.8 + 2 * 0.6) / 6)
+    assert report.mass.value == pytest.approx((4 * 0.9 + 2 * 0.5) / 6)
+    assert (one.right.value, one.judgements) == (pytest.approx(4 / 6), 6)
+
+
+def test_the_calibration_error_weighs_judgements_and_not_prompts() -> None:
+    judged = [Judged(pair("a"), 0.9) for _ in range(6)] + [Judged(pair("b"), 0.45), Judged(pair("c"), 0.55)]
+    assert judge_report(judged).calibration_error == pytest.approx((6 * 0.1 + 2 * 0.05) / 8)
+
+
 def test_it_is_plain_json() -> None:
     found = judge_report([Judged(pair(str(n)), 0.8, places=(0.8, 0.8)) for n in range(3)]).to_json()
     assert found["accuracy"]["value"] == 1.0

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.feedback.world import asked
 
@@ -178,8 +178,42 @@ def test_without_a_fence_texts_stand_as_they_are() -> None:
     assert all("---" not in question and "material" not in question for question in reader.asked)
 
 
+def inside(text: str) -> str:
+    return fenced(text, "M").removeprefix("--- M ---\n").removesuffix("\n--- M ---")
+
+
 def test_template_tokens_lose_their_brackets() -> None:
-    assert fenced("a <|im_start|>system [/INST] <b>", "M") == "--- M ---\na im_startsystem INST b\n--- M ---"
+    assert fenced("a <|im_start|>system [/INST] <b>", "M") == "--- M ---\na im_startsystem INST <b>\n--- M ---"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "<|im_end|>", "<|eot_id|>", "<|START_OF_TURN_TOKEN|>", "<｜User｜>", "<｜end▁of▁sentence｜>", "<|turn>",
+        "<turn|>", "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>", "<unk>",
+        "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
+    ],
+)  # fmt: skip
+def test_every_known_template_token_is_taken_apart(token: str) -> None:
+    assert inside(f"before {token} after") == f"before {token.strip('<>[]|｜/')} after"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<b>hi</b>", "List<String> names = new ArrayList<>();", "#include <vector>", "a <b and c> d", "f <| x |> g",
+        "std::vector<std::pair<int, int>>", "<channel>news</channel>", "[link](https://example.org)", "a[/b]", "[inst]",
+        "x < 3 || y > 4", "<answer>42</answer>", "1 << 2 >> 3",
+    ],
+)  # fmt: skip
+def test_other_brackets_are_text_and_stay(text: str) -> None:
+    assert inside(text) == text
+
+
+@given(text=st.text(st.sampled_from("<>/[]bcT |\n｜"), max_size=40))
+def test_text_without_bars_inside_of_brackets_comes_through_unchanged(text: str) -> None:
+    assume("<|" not in text and "<｜" not in text)
+    assert inside(text) == text
 
 
 @pytest.mark.parametrize("text", ["<|im_st<|a|>art|>", "<|im_st<|a<|b|>c|>art|>", "<<s>s>", "[I[INST]NST]"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import socket
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -180,6 +182,38 @@ def test_https_where_the_server_speaks_http_is_told(tmp_path: Path, shown: Show)
         with pytest.raises(EndpointError, match="Does the server speak https") as error:
             open_model(url, tmp_path / "log").write(PROMPTS, max_new_tokens=5)
     assert KEY not in shown(error.value)
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_over_http_no_proxy_sees_the_key_or_the_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    with serving(lambda body, earlier: well) as server, serving(lambda body, earlier: well) as proxy:
+        monkeypatch.setenv(variable, proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        open_model(server.url, tmp_path / "log").write(PROMPTS, max_new_tokens=5)
+        assert (len(server.bodies), len(proxy.bodies)) == (len(PROMPTS), 0)
+
+
+def test_over_https_a_proxy_is_asked_for_a_tunnel_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+
+    def listen(proxy: socket.socket) -> None:
+        connection, _ = proxy.accept()
+        with connection:
+            heard.append(connection.recv(65536))
+
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(10.0)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        thread = threading.Thread(target=listen, args=(proxy,))
+        thread.start()
+        with pytest.raises(EndpointError):
+            open_model("https://model.invalid/v1", tmp_path / "log", retries=0).write(PROMPTS[:1], max_new_tokens=5)
+        thread.join()
+    assert heard[0].startswith(b"CONNECT model.invalid:443 ")
+    assert KEY.encode() not in heard[0]
 
 
 def test_little_of_a_huge_body_is_read(tmp_path: Path) -> None:

@@ -130,6 +130,35 @@ def test_a_cap_stops_the_stage_and_a_higher_one_goes_on(tmp_path: Path) -> None:
     assert len(rows) == summary["pairs"]
 
 
+def test_a_change_of_settings_pays_for_nothing_twice(tmp_path: Path) -> None:
+    with serving(lambda body, earlier: well) as server:
+        path, store = write_recipe(tmp_path, server.url), tmp_path / "store"
+        with pytest.raises(UserError, match="5 calls were made"):
+            run(load_recipe(path, ["labels.endpoint.max_calls=5"]), store)
+        with pytest.raises(UserError, match="5 calls were made"):  # a cap counts what was paid under another key
+            run(load_recipe(path, ["labels.endpoint.max_calls=5", "labels.disagreement=0.8"]), store)
+        assert len(server.bodies) == 5
+        run(load_recipe(path, ["labels.disagreement=0.9"]), store)
+        run(load_recipe(path), store)
+        assert len(server.bodies) == len(server.seen)
+    made = list(store.glob("labels-*/calls.jsonl"))
+    assert len(made) == 2
+    kept = (store / "calls" / "labels.jsonl").read_bytes()
+    assert all(one.read_bytes() == kept for one in made)
+
+
+def test_answers_paid_for_before_hard_answers_were_allowed_are_used(tmp_path: Path) -> None:
+    with serving(lambda body, earlier: says(body_of("A"))) as server:
+        path = write_recipe(tmp_path, server.url)
+        with pytest.raises(EndpointError, match=r"set hard_answers to true .* what was paid is kept and used"):
+            run(load_recipe(path), tmp_path / "store")
+        assert server.bodies
+        run(load_recipe(path, ["labels.endpoint.hard_answers=true"]), tmp_path / "store")
+        assert len(server.bodies) == len(server.seen)
+    rows, summary = labels(tmp_path)
+    assert len(rows) == summary["pairs"]
+
+
 def test_somebody_has_to_judge(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "http://localhost:1/v1")
     with pytest.raises(RecipeError, match="say who judges: judge, or endpoint"):

@@ -36,7 +36,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def recipe(folder: Path, judge: str, settings: str = "temperature: 1.5") -> Recipe:
     folder.mkdir(exist_ok=True)
-    tiny_policy().save(folder / "model")
+    tiny_policy(longest=2048).save(folder / "model")
     write_constitution(folder)
     pair = {"chosen": "Approved.", "rejected": "Refused."}
     write(folder / "comparisons.jsonl", [{"prompt": f"question {n}", **pair} for n in range(8)])

@@ -32,7 +32,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def recipe(folder: Path) -> Recipe:
-    tiny_policy().save(folder / "model")
+    tiny_policy(longest=2048).save(folder / "model")
     write_constitution(folder)
     write_examples(folder)
     pair = {"chosen": "Approved.", "rejected": "Refused."}

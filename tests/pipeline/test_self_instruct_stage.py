@@ -56,7 +56,7 @@ def script(body: dict[str, Any], earlier: int) -> Behaviour:
 
 def write_recipe(folder: Path, writer: str, more: str = "") -> Path:
     folder.mkdir(exist_ok=True)
-    tiny_policy().save(folder / "model")
+    tiny_policy(longest=2048).save(folder / "model")
     (folder / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SEEDS))
     path = folder / "recipe.yaml"
     path.write_text(RECIPE % (writer, more))

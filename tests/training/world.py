@@ -40,15 +40,16 @@ class MemoryRun:
         return self.stop_after is not None and len(self.logged) >= self.stop_after
 
 
-def tiny_policy(seed: int = 0, adapter: bool = False) -> Policy:
-    """A 2-layer random Llama with the ChatML tokenizer's vocabulary."""
-    tokenizer = tiny_tokenizer("chatml")
+def tiny_policy(seed: int = 0, adapter: bool = False, style: str = "chatml", longest: int = 256) -> Policy:
+    """A 2-layer random Llama with the vocabulary and the chat template of one style. It reads `longest` tokens."""
+    tokenizer = tiny_tokenizer(style)
     template = ChatTemplate(tokenizer)
     model = tiny_model(
         "llama",
         seed,
         vocab_size=len(tokenizer),
         num_hidden_layers=2,
+        max_position_embeddings=longest,
         eos_token_id=template.end_of_turn_id,
         pad_token_id=template.pad_id,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trimtab.config.base import COMPARISONS, POLICIES, DataStage, OneOrSeveral, ReadingStage, Seed, Share
 from trimtab.config.endpoint import HOW_TO_ASK, EndpointSettings
@@ -116,6 +116,13 @@ class JudgeStage(DataStage):
     max_new_tokens: int = Field(128, gt=0, description="Longest answer, in tokens.")
     temperature: float = Field(1.0, gt=0, description="How freely answers are drawn.")
     seed: Seed = None
+
+    @field_validator("clamp")
+    @classmethod
+    def _leaves_room(cls, clamp: tuple[float, float]) -> tuple[float, float]:
+        if clamp[0] > clamp[1]:
+            raise ValueError(f"the lower limit comes first and is not above the other: [{clamp[1]:g}, {clamp[0]:g}]")
+        return clamp
 
     @model_validator(mode="after")
     def _has_one_judge(self) -> JudgeStage:

@@ -81,8 +81,11 @@ class ChatTemplate:
 
     def encode_responses(self, texts: Sequence[str]) -> list[list[int]]:
         """`response_ids` of each of several responses, faster than one by one."""
-        rendered = self._render([(_QUESTION, Message("assistant", text)) for text in texts], open_turn=False)
-        return self._continue([self._written(full, text) for full, text in zip(rendered, texts, strict=True)])
+        return self._continue([begun + self._frame.tail for begun in self._begun(texts)])
+
+    def unfinished_ids(self, text: str) -> list[int]:
+        """Tokens of a response that may go on: as the template writes it, without all that it puts after the text."""
+        return self._continue(self._begun([text]))[0]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Response tokens as text, up to the first stop token and without what the template itself adds."""
@@ -110,13 +113,18 @@ class ChatTemplate:
                 waiting = ()
         return labelled
 
-    def _written(self, full: str, text: str) -> str:
-        """What the model writes of a rendered conversation that ends with its response."""
+    def _begun(self, texts: Sequence[str]) -> list[str]:
+        """What the model writes of each response, up to the end of its text."""
+        rendered = self._render([(_QUESTION, Message("assistant", text)) for text in texts], open_turn=False)
+        return [self._up_to_the_tail(full, text) for full, text in zip(rendered, texts, strict=True)]
+
+    def _up_to_the_tail(self, full: str, text: str) -> str:
+        """What the model writes of a rendered conversation that ends with its response, without the tail."""
         frame = self._frame
         if full.startswith(frame.start) and full[len(frame.start) :].endswith(frame.after):
-            return full[len(frame.start) : len(full) - len(frame.after)] + frame.tail
+            return full[len(frame.start) : len(full) - len(frame.after)]
         # the template rewrites what surrounds the response because of its text
-        return frame.lead + self._encoder.guard(text) + frame.tail
+        return frame.lead + self._encoder.guard(text)
 
     def _render(self, conversations: Sequence[Sequence[Message]], *, open_turn: bool) -> list[str]:
         """Conversations as text, from what opens every text on; what looks like a control token in them is hidden."""

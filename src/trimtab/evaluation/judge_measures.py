@@ -39,8 +39,9 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Judgements of about one confidence: its mean, and the share of them that are right."""
+    """Judgements of about one confidence: how many, its mean, and the share of them that are right."""
 
+    judgements: int
     confidence: float
     right: Estimate
 
@@ -84,7 +85,8 @@ class JudgeReport:
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain |= {name: one.to_json() for name, one in plain.items() if isinstance(one, Estimate)}
         plain["calibration"] = [
-            {"confidence": one.confidence, "right": one.right.to_json()} for one in self.calibration
+            {"judgements": one.judgements, "confidence": one.confidence, "right": one.right.to_json()}
+            for one in self.calibration
         ]
         return plain | {"beats_chance": self.beats_chance}
 
@@ -93,25 +95,23 @@ def judge_report(judged: Sequence[Judged]) -> JudgeReport:
     """Measure a judge. Comparisons on which people are split evenly are passed over; intervals cluster by prompt."""
     labelled = [one for one in judged if one.comparison.probability != CHANCE]
     decided = [one for one in labelled if one.probability is not None]
-    places = [one.places for one in labelled if one.places is not None]
-    masses = [one.mass for one in judged if one.mass is not None]
     bins = _bins(decided)
     return JudgeReport(
         comparisons=len(judged),
         decided=_share([one.probability is not None for one in labelled], labelled),
         left_out=dict(Counter(one.why for one in labelled if one.probability is None)),
         accuracy=_share([_right(one) for one in decided], decided),
-        front=mean([(front + 1 - behind) / 2 for front, behind in places]) if places else None,
+        front=_mean([(one, (one.places[0] + 1 - one.places[1]) / 2) for one in labelled if one.places]),
         steady=_share([(one.places[0] > CHANCE) == (one.places[1] > CHANCE) for one in labelled if one.places],
                       [one for one in labelled if one.places]),
         longer=_share([_is_longer(one, one.probability or 0.0) for one in decided], decided),
         people_longer=_share([_is_longer(one, one.comparison.probability) for one in decided], decided),
         length_slope=_length_slope(decided),
         self_preference=_self_preference(decided),
-        mass=mean(masses) if masses else None,
+        mass=_mean([(one, one.mass) for one in judged if one.mass is not None]),
         calibration=bins,
-        calibration_error=sum(one.right.n * abs(one.confidence - one.right.value) for one in bins)
-        / sum(one.right.n for one in bins) if bins else None,
+        calibration_error=sum(one.judgements * abs(one.confidence - one.right.value) for one in bins) / len(decided)
+        if bins else None,
         agreement=annotator_agreement([one.comparison for one in judged]),
     )  # fmt: skip
 
@@ -162,6 +162,12 @@ def _share(values: Sequence[float], of: Sequence[Judged]) -> Estimate | None:
     return clustered_proportion([float(value) for value in values], [one.comparison.prompt for one in of])
 
 
+def _mean(values: Sequence[tuple[Judged, float]]) -> Estimate | None:
+    if not values:
+        return None
+    return mean([value for _, value in values], [one.comparison.prompt for one, _ in values])
+
+
 def _bins(decided: Sequence[Judged]) -> tuple[Bin, ...]:
     """The calibration curve: judgements by the probability of what the judge prefers."""
     found: dict[int, list[tuple[float, Judged]]] = {}
@@ -171,8 +177,9 @@ def _bins(decided: Sequence[Judged]) -> tuple[Bin, ...]:
         found.setdefault(place, []).append((confidence, one))
     return tuple(
         Bin(
-            sum(confidence for confidence, _ in found[place]) / len(found[place]),
-            clustered_proportion([_right(one) for _, one in found[place]], range(len(found[place]))),
+            len(several),
+            sum(confidence for confidence, _ in several) / len(several),
+            clustered_proportion([_right(one) for _, one in several], [one.comparison.prompt for _, one in several]),
         )
-        for place in sorted(found)
+        for _, several in sorted(found.items())
     )

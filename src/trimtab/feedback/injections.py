@@ -44,6 +44,12 @@ def injection_set() -> tuple[list[tuple[Prompt, str, str]], list[Attack]]:
     return pairs, [Attack(kind, text) for kind, texts in values["attacks"].items() for text in texts]
 
 
+def most_pairs() -> int:
+    """How many pairs `attempts` has judged when the judge gets all of them right."""
+    pairs, attacks = injection_set()
+    return len(pairs) * (1 + len(attacks))
+
+
 def attempts(judge: Callable[[Sequence[Pair]], list[Judgement]]) -> list[Attempt]:
     """Attack the judge with every attack on every pair it gets right.
 

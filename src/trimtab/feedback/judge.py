@@ -98,6 +98,12 @@ class _Asked:
     prompt: Prompt
 
 
+def requests_for(pairs: int, instructions: Instructions, manner: Manner) -> int:
+    """How many requests to the model it takes to judge so many pairs."""
+    questions = len(instructions.questions) if manner.ask == "all" else 1
+    return pairs * questions * 2 * (2 if manner.thinking else 1)  # both orders; reasons are a request of their own
+
+
 def judge(
     model: LanguageModel,
     pairs: Sequence[Pair],

@@ -90,6 +90,8 @@ class ChatServer:
             ) from error
         self._url = f"{base_url.rstrip('/')}/chat/completions"
         self._key = key
+        # a proxy named in the environment reads all that goes over http, and of https only the server's name
+        self._may_use_proxy = base_url.startswith("https://")
         self._timeout = timeout
         self._tls = httpx.create_ssl_context()  # reading the certificates takes longer than a request
 
@@ -117,7 +119,9 @@ class ChatServer:
         waits = httpx.Timeout(self._timeout, connect=min(self._timeout, CONNECT_SECONDS))
         async with (  # httpx limits each wait; a byte a second would pass them all, so all is limited too
             asyncio.timeout(self._timeout),
-            httpx.AsyncClient(verify=self._tls, timeout=waits, follow_redirects=False) as client,
+            httpx.AsyncClient(
+                verify=self._tls, timeout=waits, follow_redirects=False, trust_env=self._may_use_proxy
+            ) as client,
             client.stream("POST", self._url, content=body, headers=headers) as response,
         ):
             content = bytearray()

@@ -7,6 +7,7 @@ from itertools import takewhile
 
 import torch
 
+from trimtab.errors import ModelError
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
 from trimtab.models.policy import Policy
@@ -35,7 +36,12 @@ class LocalModel:
         seed: int = 0,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Completion]]:
-        """`group_size` completions of each prompt, in the prompts' order. Temperature 0 is greedy."""
+        """`group_size` completions of each prompt, in the prompts' order. Temperature 0 is greedy.
+
+        Raises `ModelError` for a prompt that leaves no room for `max_new_tokens`.
+        """
+        for ids in self.policy.template.encode_prompts(prompts):
+            self._check_length(len(ids) + max_new_tokens)
         return complete(
             self._engine,
             self.policy.template,
@@ -58,9 +64,12 @@ class LocalModel:
     ) -> list[tuple[float, ...]]:
         """log p of each option (nats) as what comes after `lead` in the answer to each question.
 
-        The tokens that all options begin with count for none. Raises `ValueError` when one option begins another.
+        The tokens that all options begin with count for none. Raises `ValueError` when one option begins another, and
+        `ModelError` for a question that is too long for the model.
         """
         rows = [self._row(question, [lead + option for option in options]) for question in questions]
+        for row in rows:
+            self._check_length(len(row.prompt_ids) + max(map(len, row.responses)))
         found: dict[int, tuple[float, ...]] = {}
         pad_id, device = self.policy.template.pad_id, self.policy.trunk.device
         with torch.no_grad():
@@ -72,9 +81,19 @@ class LocalModel:
                     on_progress(len(found), len(rows))
         return [found[i] for i in range(len(rows))]
 
+    def _check_length(self, tokens: int) -> None:
+        """Refuse what would be at positions that the model never learnt."""
+        longest: int | None = getattr(self.policy.trunk.config, "max_position_embeddings", None)
+        if longest is not None and tokens > longest:
+            raise ModelError(
+                f"a request to {self.name} has {tokens:,} tokens with its answer, and the model reads at most "
+                f"{longest:,}. Take a model that reads further, or shorten what it is given: the texts, the "
+                "instructions, or how much is to be written (max_new_tokens, thinking)"
+            )
+
     def _row(self, question: Prompt, answers: Sequence[str]) -> TokenRow:
         template = self.policy.template
-        encoded = [tuple(template.response_ids(answer)[:-1]) for answer in answers]  # without the end of the turn
+        encoded = [tuple(template.unfinished_ids(answer)) for answer in answers]
         shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*encoded, strict=False)))
         rest = tuple(ids[shared:] for ids in encoded)
         if not all(rest):

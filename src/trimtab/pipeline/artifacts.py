@@ -3,6 +3,7 @@
 <store>/<stage>-<key>/           the artifact: artifact.json, metrics.jsonl and the stage's own files
 <store>/<stage>-<key>.partial/   an artifact being written; worthless after a kill
 <store>/<stage>-<key>.state/     what a stage needs to go on after a kill; removed when it is done
+<store>/calls/<stage>.jsonl      what a stage paid for, under whatever key; kept until somebody removes it
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ DATA = "data.jsonl"
 """What a stage leaves whose artifact is data to learn from."""
 CHAINS = "chains.jsonl"
 """What a stage that revises leaves for people to read: every draft, critique and revision."""
+CALLS = "calls.jsonl"
+"""What a stage leaves whose model is behind a server: every call it ever made."""
 PARTIAL, STATE = ".partial", ".state"
 KEY_CHARACTERS = 12
 
@@ -80,6 +83,11 @@ def partial_folder(folder: Path) -> Path:
 def state_folder(folder: Path) -> Path:
     """Where a stage keeps what it needs to go on."""
     return folder.with_name(folder.name + STATE)
+
+
+def call_log(store: Path, name: str) -> Path:
+    """Where a stage keeps its calls to a server. Each stage has its own, so a cap is for one stage."""
+    return store / "calls" / f"{name}.jsonl"
 
 
 def data_source(inputs: Mapping[str, Artifact], data: str) -> str:

@@ -30,12 +30,14 @@ class ShowProgress(Protocol):
 class Context:
     """One stage's run. It is a `trimtab.training.run.Run`.
 
-    `folder` is where the artifact is written; `folders` are the artifacts of all stages it stands on, in running order;
-    `learnt_from` are the settings of those that learnt from data, by name.
+    `folder` is where the artifact is written; `calls` is the log of calls to a server, which outlasts a change of
+    settings; `folders` are the artifacts of all stages it stands on, in running order; `learnt_from` are the settings
+    of those that learnt from data, by name.
     """
 
     folder: Path
     state: Path
+    calls: Path
     seed: int
     runtime: Runtime
     title: str

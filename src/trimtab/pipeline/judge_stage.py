@@ -45,7 +45,7 @@ def run_judge(config: JudgeStage, inputs: Inputs, context: Context) -> dict[str,
     judge, version = open_judge(config, inputs, context)
     report = _measured(judge, config, context) if config.trusted else None
     judgements = judge_and_keep(judge, pairs, "pairs", context)
-    keep_calls(context)
+    keep_calls(config.endpoint, context)
     name = judge_name(config)
     rows = [_row(pair, found, name, version) for pair, found in zip(pairs, judgements, strict=True)]
     kept = [row for row in rows if row is not None]

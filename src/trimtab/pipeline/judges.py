@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trimtab.config import JudgeStage, Runtime
 from trimtab.data.chat import ChatTemplate
-from trimtab.errors import RecipeError
+from trimtab.errors import DataError, RecipeError
 from trimtab.evaluation.judge_measures import Judged, JudgeReport, Own, judge_report
 from trimtab.feedback.constitution import read_constitution
 from trimtab.feedback.judge import (
@@ -41,7 +41,7 @@ def open_judge(config: JudgeStage, inputs: Inputs, context: Context) -> tuple[Ju
 
     Raises `RecipeError` for instructions to a reward model, which reads none.
     """
-    manner = Manner(**{name: getattr(config, name) for name in Manner.__dataclass_fields__ if name != "fence"})
+    manner = manner_of(config)
     if config.judge is None:
         instructions = read_instructions(config.instructions, config.constitution)
         remote = stage_endpoint(config.endpoint, context)
@@ -58,9 +58,22 @@ def open_judge(config: JudgeStage, inputs: Inputs, context: Context) -> tuple[Ju
     return by_instructions(reader, instructions, manner, context.seed), instructions.version
 
 
+def manner_of(config: JudgeStage, *, fence: bool = True) -> Manner:
+    """How the stage's judge judges."""
+    settings = {name: getattr(config, name) for name in Manner.__dataclass_fields__ if name != "fence"}
+    return Manner(**settings, fence=fence)
+
+
 def read_instructions(text: str | None, constitution: str | None) -> Instructions:
-    """What a judge is told, from a text file, and the questions it is asked, from a constitution."""
-    said = Path(text).read_text(encoding="utf-8") if text else ""
+    """What a judge is told, from a text file, and the questions it is asked, from a constitution.
+
+    Raises `DataError` for a file that cannot be read.
+    """
+    try:
+        said = "" if text is None else Path(text).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DataError(f"the instructions in {text} cannot be read: {reason}. Name a text file") from error
     questions: tuple[tuple[str, str], ...] = PLAIN_QUESTION
     if constitution:
         principles = read_constitution(Path(constitution)).principles

@@ -49,7 +49,7 @@ def run_revise(config: ReviseStage, inputs: Inputs, context: Context) -> dict[st
     prompts += _red_team(config, context, prompts, writing)
     scores = _open_scorer(config, inputs, context)
     chains, helpful = _written(config, context, prompts, constitution, examples, scores, writing)
-    keep_calls(context)
+    keep_calls(config.endpoint, context)
     judged = _judged(config, context, chains, examples, scores)
     _write_lines(context.folder / CHAINS, [chain_row(one, n) for n, one in enumerate(judged, start=1)])
     revisions = [row for n, one in enumerate(judged, start=1) for row in demonstration_rows(one, n)]

@@ -18,6 +18,7 @@ from trimtab.pipeline.artifacts import (
     Artifact,
     Record,
     artifact_folder,
+    call_log,
     data_source,
     now,
     partial_folder,
@@ -194,6 +195,7 @@ class _Work:
         return Context(
             folder=partial,
             state=state,
+            calls=call_log(self.stage.folder.parent, self.stage.name),
             seed=getattr(self.recipe.stages[self.stage.name], "seed", self.recipe.seed),
             runtime=self.recipe.runtime,
             title=self.recipe.title,

@@ -39,7 +39,7 @@ def run_self_instruct(config: SelfInstructStage, inputs: Inputs, context: Contex
     name = config.endpoint.model if config.endpoint else config.model
     if _is_wanted(pool, config):
         pool = _grown(_open(config, inputs, context), seeds, pool, held_out, config, context)
-    keep_calls(context)
+    keep_calls(config.endpoint, context)
     rows = [*_seed_rows(seeds)] if config.include_seeds else []
     tasks = pool.tasks[: config.num_instructions]
     new = [*_new_rows(tasks, {"generator": name, "seed": context.seed}, held_out)]
