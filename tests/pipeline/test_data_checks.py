@@ -115,3 +115,45 @@ def test_data_changed_under_a_running_stage_make_no_artifact(kitchen: Kitchen) -
     with pytest.raises(UserError, match="sft: its data or its model was changed while it ran"):
         kitchen.run(until="sft")
     assert kitchen.visible() == []
+
+
+def feedback(folder: Path, judge: str = "", revise: str = "") -> None:
+    """Check a recipe with a judge and a reviser; a judge that learnt from `learnt.jsonl` and is trusted on another."""
+    from tests.feedback.world import write_constitution, write_examples
+
+    write_constitution(folder)
+    write_examples(folder)
+    rows = {"prompts": {"prompt": "Tea?"}, "learnt": {"prompt": "Taxi?", "chosen": "Travel", "rejected": "Meals"}}
+    rows["trusted"] = {"prompt": "Train?", "chosen": "Travel", "rejected": "Meals"}
+    for name, row in rows.items():
+        (folder / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "recipe.yaml").write_text(
+        "stages:\n"
+        "  scorer: {kind: reward_model, model: smollm2-135m-instruct, data: learnt.jsonl}\n"
+        "  labels: {kind: judge, model: smollm2-135m-instruct, data: prompts.jsonl, JUDGE}\n"
+        "  revisions: {kind: revise, model: smollm2-135m-instruct, data: prompts.jsonl, REVISE}\n"
+        .replace("JUDGE", judge or "judge: scorer")
+        .replace("REVISE", revise or "constitution: constitution.yaml")
+    )  # fmt: skip
+    check_data(load_recipe(folder / "recipe.yaml"), ["scorer", "labels", "revisions"])
+
+
+def test_a_judge_is_trusted_on_what_it_did_not_learn_from(tmp_path: Path) -> None:
+    feedback(tmp_path, "judge: scorer, trusted: trusted.jsonl")
+    with pytest.raises(DataError, match=r"^labels: held-out data and the data of scorer overlap.*'Taxi\?'"):
+        feedback(tmp_path, "judge: scorer, trusted: learnt.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("judge", "revise", "told"),
+    [
+        ("judge: scorer, trusted: prompts.jsonl", "", "labels: .*not comparisons"),
+        ("judge: smollm2-135m-instruct, constitution: prompts.jsonl", "", "^labels: .*prompts.jsonl"),
+        ("", "constitution: prompts.jsonl", "^revisions: .*prompts.jsonl"),
+        ("", "constitution: constitution.yaml, examples: constitution.yaml", "^revisions: .*constitution.yaml"),
+        ("", "constitution: constitution.yaml, helpful: [prompts.jsonl, constitution.yaml]", "^revisions: "),
+    ],
+)
+def test_what_feedback_needs_beside_its_data_is_read_first(tmp_path: Path, judge: str, revise: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        feedback(tmp_path, judge, revise)

@@ -24,7 +24,7 @@ RECIPE = """\
 seed: 5
 stages:
   scorer: {kind: reward_model, model: model, data: comparisons.jsonl, prompts_per_step: 4}
-  labels: {kind: judge, model: model, data: prompts.jsonl, judge: %s, trusted: comparisons.jsonl, max_new_tokens: 6, %s}
+  labels: {kind: judge, model: model, data: prompts.jsonl, judge: %s, trusted: trusted.jsonl, max_new_tokens: 6, %s}
   reward_model: {model: model, data: [labels, comparisons.jsonl], prompts_per_step: 4}
 runtime: {threads: 1, precision: fp32}
 """
@@ -40,6 +40,7 @@ def recipe(folder: Path, judge: str, settings: str = "temperature: 1.5") -> Reci
     write_constitution(folder)
     pair = {"chosen": "Approved.", "rejected": "Refused."}
     write(folder / "comparisons.jsonl", [{"prompt": f"question {n}", **pair} for n in range(8)])
+    write(folder / "trusted.jsonl", [{"prompt": f"other question {n}", **pair} for n in range(8)])
     write(folder / "prompts.jsonl", [{"prompt": f"question {n}"} for n in range(9)])
     path = folder / "recipe.yaml"
     path.write_text(RECIPE % (judge, settings))

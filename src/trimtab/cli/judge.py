@@ -133,6 +133,7 @@ def _local(config: JudgeStage, seed: int, fence: bool) -> Judge:
     from trimtab.cli.writers import open_writer
     from trimtab.config import Runtime
     from trimtab.errors import UserError
+    from trimtab.feedback.instructions import read_instructions
     from trimtab.generation.local import LocalModel
     from trimtab.pipeline.find import find_policy, find_reward_model
     from trimtab.pipeline.judges import (
@@ -140,7 +141,6 @@ def _local(config: JudgeStage, seed: int, fence: bool) -> Judge:
         by_scores,
         load_judging_model,
         manner_of,
-        read_instructions,
     )
 
     name, told = str(config.judge), _teller()
@@ -158,8 +158,9 @@ def _local(config: JudgeStage, seed: int, fence: bool) -> Judge:
 def _remote(config: JudgeStage, calls: Path, seed: int, fence: bool, comparisons: int, injections: bool) -> Judge:
     """The judge behind a server. Says how many calls are to come."""
     from trimtab.feedback.injections import most_pairs
+    from trimtab.feedback.instructions import read_instructions
     from trimtab.feedback.judge import requests_for
-    from trimtab.pipeline.judges import by_instructions, manner_of, read_instructions
+    from trimtab.pipeline.judges import by_instructions, manner_of
     from trimtab.pipeline.resolve import open_endpoint
 
     assert config.endpoint is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -78,6 +78,7 @@ class ReviseStage(ReadingStage):
 class JudgeStage(DataStage):
     """AI feedback: write answers, have a model compare them by written instructions, with probabilities for labels."""
 
+    schema_version: ClassVar[int] = 2
     references = {"model": POLICIES, "judge": (*POLICIES, "reward_model"), "data": COMPARISONS}
     files = ("data", "instructions", "constitution", "trusted")
     not_in_key = frozenset({"allow_remote_code"}) | HOW_TO_ASK

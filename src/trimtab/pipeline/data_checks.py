@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from trimtab.config.base import DataStage
 from trimtab.config.evaluation import EvaluationStage, TextEvaluationStage
-from trimtab.config.feedback import JudgeStage, SelfInstructStage
+from trimtab.config.feedback import JudgeStage, ReviseStage, SelfInstructStage
 from trimtab.config.recipe import Recipe
 from trimtab.config.reinforcement import GRPOStage
 from trimtab.config.training import RewardModelStage, TextTuningStage, TrainingStage
@@ -28,6 +29,8 @@ from trimtab.data.text import Parts, read_text
 from trimtab.errors import DataError, UserError
 from trimtab.evaluation.outputs import group_prompts
 from trimtab.evaluation.tasks.truth_checks import truth_sample, truth_task
+from trimtab.feedback.constitution import read_constitution, read_examples
+from trimtab.feedback.instructions import read_instructions
 from trimtab.pipeline.reading import read_data, text_parts
 from trimtab.types import Comparison, Prompt
 
@@ -63,10 +66,29 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
                 if isinstance(stage, GRPOStage) and stage.is_scored_by_checks:
                     records = _with_checks(records)
                 deque(records, maxlen=0)  # each is read and none is kept
-                if isinstance(stage, SelfInstructStage):
-                    deque(chain.from_iterable(map(read_prompts, stage.held_out)), maxlen=0)
+                _read_beside(stage, recipe)
         except UserError as error:
             raise type(error)(f"{name}: {error}") from error
+
+
+def _read_beside(stage: DataStage, recipe: Recipe) -> None:
+    """Read what the stage needs beside its data."""
+    if isinstance(stage, SelfInstructStage):
+        deque(chain.from_iterable(map(read_prompts, stage.held_out)), maxlen=0)
+    elif isinstance(stage, ReviseStage):
+        read_constitution(Path(stage.constitution))
+        if stage.examples is not None:
+            read_examples(Path(stage.examples))
+        if stage.helpful is not None:
+            helpful = DataStage(kind=stage.kind, data=stage.helpful, skip_bad=stage.skip_bad)
+            deque(read_data(read_prompts, helpful, {}), maxlen=0)
+    elif isinstance(stage, JudgeStage):
+        read_instructions(stage.instructions, stage.constitution)
+        if stage.trusted is not None:
+            judge = stage.judge if stage.judge in recipe.stages else None
+            taught = {} if judge is None else learning_stages(recipe, judge, with_itself=True)
+            unseen = list(read_comparisons(stage.trusted))
+            _assert_unseen(unseen, {name: _from_disk(one, recipe) for name, one in taught.items()})
 
 
 def _reader(stage: DataStage) -> Callable[..., Iterator[Any]]:
@@ -92,9 +114,9 @@ def _with_checks(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
         yield prompt
 
 
-def learning_stages(recipe: Recipe, name: str) -> dict[str, DataStage]:
-    """The settings of the stages before this one that learnt from data, by name."""
-    upstream = {before: recipe.stages[before] for before in recipe.upstream(name)}
+def learning_stages(recipe: Recipe, name: str, *, with_itself: bool = False) -> dict[str, DataStage]:
+    """The settings of the stages before this one, and perhaps its own, that learnt from data, by name."""
+    upstream = {before: recipe.stages[before] for before in (*recipe.upstream(name), *[name] * with_itself)}
     return {before: stage for before, stage in upstream.items() if isinstance(stage, TrainingStage)}
 
 
@@ -144,11 +166,15 @@ def held_out_data(
     comparisons: list[Comparison] = []
     if config.comparisons is not None:
         comparisons = list(read_comparisons(config.comparisons, skip_bad=config.skip_bad))
+    _assert_unseen([*prompts, *comparisons], learnt_from)
+    return prompts, comparisons
+
+
+def _assert_unseen(held_out: Sequence[Prompt | Comparison], learnt_from: Mapping[str, DataStage]) -> None:
+    """Raise `DataError` where a stage learnt from a prompt that something is measured on."""
     for name, stage in learnt_from.items():
         try:
             for one in stage.sources:
-                seen = read(one, skip_bad=True, columns=stage.columns)
-                assert_disjoint(seen, [*prompts, *comparisons])
+                assert_disjoint(read(one, skip_bad=True, columns=stage.columns), held_out)
         except DataError as error:
             raise DataError(f"held-out data and the data of {name} overlap. {error}") from error
-    return prompts, comparisons

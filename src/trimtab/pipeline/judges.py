@@ -8,9 +8,9 @@ from pathlib import Path
 
 from trimtab.config import JudgeStage, Runtime
 from trimtab.data.chat import ChatTemplate
-from trimtab.errors import DataError, RecipeError
+from trimtab.errors import RecipeError
 from trimtab.evaluation.judge_measures import Judged, JudgeReport, Own, judge_report
-from trimtab.feedback.constitution import read_constitution
+from trimtab.feedback.instructions import read_instructions
 from trimtab.feedback.judge import (
     Instructions,
     Judgement,
@@ -31,7 +31,6 @@ from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
 from trimtab.types import Comparison, Prompt
 
 Judge = Callable[[Sequence[Pair]], list[Judgement]]
-PLAIN_QUESTION = (("better", "Which answer is better?"),)
 BY_SCORE = "score"
 """What a reward model's only vote is called."""
 
@@ -62,23 +61,6 @@ def manner_of(config: JudgeStage, *, fence: bool = True) -> Manner:
     """How the stage's judge judges."""
     settings = {name: getattr(config, name) for name in Manner.__dataclass_fields__ if name != "fence"}
     return Manner(**settings, fence=fence)
-
-
-def read_instructions(text: str | None, constitution: str | None) -> Instructions:
-    """What a judge is told, from a text file, and the questions it is asked, from a constitution.
-
-    Raises `DataError` for a file that cannot be read.
-    """
-    try:
-        said = "" if text is None else Path(text).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise DataError(f"the instructions in {text} cannot be read: {reason}. Name a text file") from error
-    questions: tuple[tuple[str, str], ...] = PLAIN_QUESTION
-    if constitution:
-        principles = read_constitution(Path(constitution)).principles
-        questions = tuple((principle.id, principle.comparison) for principle in principles)
-    return Instructions(said, questions)
 
 
 def by_instructions(
