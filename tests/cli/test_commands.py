@@ -199,7 +199,7 @@ def test_a_kind_in_evaluation_rows_is_no_markup(kitchen: Kitchen, trimtab: Comma
 def test_the_version_and_the_commands_are_told(trimtab: CommandLine) -> None:
     assert trimtab("--version").out.startswith("trimtab 0.")
     shown = trimtab("--help").out
-    commands = ("run", "plan", "status", "report", "explain", "chat", "doctor", "models", "data")
+    commands = ("run", "plan", "status", "report", "compare", "explain", "chat", "doctor", "models", "data")
     assert all(f" {command} " in shown for command in commands)
     assert trimtab("rn").code == 2
 

@@ -6,7 +6,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -162,6 +162,23 @@ def reporter_for(as_json: bool) -> Iterator[SayingReporter]:
             yield TerminalReporter(console, bars)
 
 
+def progress_lines() -> Callable[[str, int, int], None]:
+    """Says on standard error how far a long piece of work is, every few seconds, with the time left."""
+    began, told = time.monotonic(), time.monotonic()
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal began, told
+        now = time.monotonic()
+        if done <= 1:
+            began = now
+        if now - told >= SECONDS_BETWEEN_LINES and done:
+            told = now
+            left = (now - began) / done * (total - done)
+            print(f"{what}: {done} of {total}, {left:.0f} s left", file=sys.stderr, flush=True)
+
+    return tell
+
+
 def duration(seconds: float) -> str:
     """A duration in as few characters as make sense: 8.2 s, 42 s, 7 min 10 s, 1 h 05 min."""
     if seconds < 10:
@@ -173,11 +190,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
+def evaluation_table(evaluation: Mapping[str, Any], *, every_check: bool = False) -> Table:
     """An evaluation's before/after table."""
     from trimtab.evaluation.table import before_after_table
 
-    found = before_after_table(evaluation)
+    found = before_after_table(evaluation, every_check=every_check)
     table = Table(caption=found.caption, caption_justify="left")
     for place, title in enumerate(found.header):
         table.add_column(_plain(title), justify="left" if place == 0 else "right")

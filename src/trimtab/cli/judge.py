@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from trimtab.evaluation.judge_measures import JudgeReport
     from trimtab.evaluation.statistics import Estimate
     from trimtab.pipeline.judges import Judge
-
-SECONDS_BETWEEN_LINES = 10.0
 
 
 def judge_command(
@@ -130,6 +126,7 @@ def _option_told(detail: Any) -> str:
 
 def _local(config: JudgeStage, seed: int, fence: bool) -> Judge:
     """The judge of this name: a reward model where the folder holds one, else a model that reads instructions."""
+    from trimtab.cli.console import progress_lines
     from trimtab.cli.writers import open_writer
     from trimtab.config import Runtime
     from trimtab.errors import UserError
@@ -143,7 +140,7 @@ def _local(config: JudgeStage, seed: int, fence: bool) -> Judge:
         manner_of,
     )
 
-    name, told = str(config.judge), _teller()
+    name, told = str(config.judge), progress_lines()
     folder = find_reward_model(name)
     if folder is not None:
         if config.instructions or config.constitution:
@@ -157,6 +154,7 @@ def _local(config: JudgeStage, seed: int, fence: bool) -> Judge:
 
 def _remote(config: JudgeStage, calls: Path, seed: int, fence: bool, comparisons: int, injections: bool) -> Judge:
     """The judge behind a server. Says how many calls are to come."""
+    from trimtab.cli.console import progress_lines
     from trimtab.feedback.injections import most_pairs
     from trimtab.feedback.instructions import read_instructions
     from trimtab.feedback.judge import requests_for
@@ -172,24 +170,7 @@ def _remote(config: JudgeStage, calls: Path, seed: int, fence: bool, comparisons
         f"{config.endpoint.model} at {config.endpoint.base_url}: {wanted}. Those that {calls} has are not made again",
         err=True,
     )
-    return by_instructions(open_endpoint(config.endpoint, calls), instructions, manner, seed, _teller())
-
-
-def _teller() -> Callable[[str, int, int], None]:
-    """Says on standard error how far a long piece of work is, every few seconds, with the time left."""
-    began, told = time.monotonic(), time.monotonic()
-
-    def tell(what: str, done: int, total: int) -> None:
-        nonlocal began, told
-        now = time.monotonic()
-        if done <= 1:
-            began = now
-        if now - told >= SECONDS_BETWEEN_LINES and done:
-            told = now
-            left = (now - began) / done * (total - done)
-            typer.echo(f"{what}: {done} of {total}, {left:.0f} s left", err=True)
-
-    return tell
+    return by_instructions(open_endpoint(config.endpoint, calls), instructions, manner, seed, progress_lines())
 
 
 def _by_kind(tried: list[Any]) -> dict[str, Estimate]:

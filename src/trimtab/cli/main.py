@@ -10,6 +10,7 @@ import typer
 from trimtab.cli import (
     annotators,
     chat,
+    compare,
     constitution,
     data,
     decontaminate,
@@ -58,6 +59,7 @@ app.command("run")(run.run_command)
 app.command("plan")(plan.plan_command)
 app.command("status")(status.status_command)
 app.command("report")(report.report_command)
+app.command("compare")(compare.compare_command)
 app.command("explain")(explain.explain_command)
 app.command("label")(label.label_command)
 labels.app.command("select")(select.select_command)

@@ -50,6 +50,9 @@ def measures_of(judged: Judged) -> list[Measure]:
     if outputs.sampled_scores:
         scores = [list(several) for several in outputs.sampled_scores]
         found.append(Measure("score", "Reward-model score of sampled answers", "score", True, [*scores]))
+    elif outputs.greedy_scores:
+        each = [[score] for score in outputs.greedy_scores]
+        found.append(Measure("score", "Reward-model score of answers", "score", False, [*each]))
     answered = [[float(continuation(one) is None)] for one in outputs.greedy]
     found.append(Measure("answered", "Prompts that are answered and not continued", "share", False, [*answered]))
     lengths = [[float(len(one.token_ids))] for one in outputs.greedy]

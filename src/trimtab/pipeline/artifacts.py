@@ -23,6 +23,8 @@ from trimtab.pipeline.disk import sync_tree
 RECORD, METRICS, REPORT = "artifact.json", "metrics.jsonl", "report.html"
 DATA = "data.jsonl"
 """What a stage leaves whose artifact is data to learn from."""
+ANSWERS = "answers.jsonl"
+"""What an evaluation leaves of every answer that it measured."""
 CHAINS = "chains.jsonl"
 """What a stage that revises leaves for people to read: every draft, critique and revision."""
 CALLS = "calls.jsonl"

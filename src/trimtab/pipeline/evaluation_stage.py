@@ -14,19 +14,20 @@ from trimtab.config import EvaluationStage, TextEvaluationStage
 from trimtab.config.recipe import BASE
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import Interrupted, RecipeError
+from trimtab.evaluation.answers_file import write_answers
 from trimtab.evaluation.outputs import TEMPLATED, ModelOutputs
 from trimtab.evaluation.report.records import is_scored_by_checks
 from trimtab.evaluation.representation import read_attributes
 from trimtab.evaluation.summary import Judge, ScoredComparisons, evaluate
 from trimtab.evaluation.verdicts import Bars, Promise
-from trimtab.feedback.scorers import TOKENS_AT_ONCE, score_texts, text_row
+from trimtab.feedback.scorers import score_texts
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
 from trimtab.models.loading import load_reward_model
 from trimtab.models.registry import load_tokenizer
-from trimtab.models.rows import TokenRow
 from trimtab.models.scalar_model import ScalarModel
-from trimtab.pipeline.artifacts import read_artifact
+from trimtab.pipeline.answer_scores import with_scores
+from trimtab.pipeline.artifacts import ANSWERS, read_artifact
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.data_checks import held_out_data
 from trimtab.pipeline.disk import replace_text
@@ -65,7 +66,7 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
             folder, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code
         )
         template = ChatTemplate(load_tokenizer(str(folder)))
-        outputs = [_with_scores(one, reward_model, template, context) for one in outputs]
+        outputs = [with_scores(one, reward_model, template, context.progress) for one in outputs]
         if comparisons:
             said = read_attributes(Path(config.attributes)) if config.attributes else {}
             scored = dataclasses.replace(_score_comparisons(comparisons, reward_model, template), attributes=said)
@@ -83,7 +84,7 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
     )
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
     (context.folder / "evaluation.json").write_text(text, encoding="utf-8")
-    _write_answers(outputs, context.folder / "answers.jsonl")
+    write_answers(outputs, context.folder / ANSWERS)
     return {"prompts": len(prompts), "models": result["models"], "comparisons": len(comparisons)}
 
 
@@ -194,32 +195,11 @@ def _ask(asked: _Asked, prompts: Sequence[Prompt], config: EvaluationStage, cont
     return greedy, answers("sampled", config.group_size, config.temperature) if config.group_size else []
 
 
-def _with_scores(outputs: ModelOutputs, judge: ScalarModel, template: ChatTemplate, context: Context) -> ModelOutputs:
-    """The same answers with the reward model's scores. Answers are read as text, whatever model wrote them."""
-    sampled = outputs.sampled or [()] * len(outputs.greedy)
-    groups = [[one, *several] for one, several in zip(outputs.greedy, sampled, strict=True)]
-    scores: list[list[float]] = []
-    for start in range(0, len(groups), 16):
-        rows = [_answer_row(template, group) for group in groups[start : start + 16]]
-        scores += [s.tolist() for s in judge.score_rows(rows, pad_id=template.pad_id, max_tokens=TOKENS_AT_ONCE)]
-        context.progress(f"scoring the answers of {outputs.name}", len(scores), len(groups))
-    greedy_scores = [row[0] for row in scores]
-    sampled_scores = [row[1:] for row in scores] if outputs.sampled else ()
-    return dataclasses.replace(outputs, greedy_scores=greedy_scores, sampled_scores=sampled_scores)
-
-
 def _score_comparisons(
     comparisons: Sequence[Comparison], judge: ScalarModel, template: ChatTemplate
 ) -> ScoredComparisons:
     scores = score_texts(judge, template, [(one.prompt, [one.chosen, one.rejected]) for one in comparisons])
     return ScoredComparisons(comparisons, [chosen for chosen, _ in scores], [rejected for _, rejected in scores])
-
-
-def _answer_row(template: ChatTemplate, group: Sequence[Completion]) -> TokenRow:
-    """The judge's row of a group of answers. One that was cut off has no end of turn."""
-    row = text_row(template, group[0].prompt, [one.text for one in group])
-    ends = [None if one.finish_reason == "stop" else -1 for one in group]
-    return TokenRow(row.prompt_ids, tuple(ids[:end] for ids, end in zip(row.responses, ends, strict=True)))
 
 
 def _plain(groups: Groups) -> list[list[dict[str, Any]]]:
@@ -236,26 +216,3 @@ def _restored(groups: list[list[dict[str, Any]]], prompts: Sequence[Prompt]) -> 
         ]
         for prompt, group in zip(prompts, groups, strict=bool(groups))
     ]
-
-
-def _write_answers(outputs: Sequence[ModelOutputs], path: Path) -> None:
-    """Every answer, one line a prompt and model, with what a reader needs to measure it anew."""
-    with path.open("w", encoding="utf-8") as file:
-        for model in outputs:
-            for i, one in enumerate(model.greedy):
-                line = {
-                    "model": model.name,
-                    "id": one.prompt.meta.get("id"),
-                    "prompt": [dataclasses.asdict(message) for message in one.prompt.messages],
-                    "truth": one.prompt.meta.get("truth"),
-                    "greedy": _answer(one, model.greedy_scores[i] if model.greedy_scores else None),
-                    "sampled": [
-                        _answer(other, model.sampled_scores[i][k] if model.sampled_scores else None)
-                        for k, other in enumerate(model.sampled[i] if model.sampled else ())
-                    ],
-                }
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def _answer(one: Completion, score: float | None) -> dict[str, Any]:
-    return {"text": one.text, "tokens": len(one.token_ids), "finish_reason": one.finish_reason, "score": score}
