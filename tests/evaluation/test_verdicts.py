@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.evaluation.verdicts import Bars, Verdict, verdicts_on
+from trimtab.evaluation.verdicts import Bars, Promise, Verdict, verdicts_on
 
 BARS = Bars(group="all", before_below=0.2, after_above=0.7, largest_loss=0.05)
 
@@ -169,3 +169,45 @@ def test_every_model_is_held_against_the_one_before_it() -> None:
         f"Reinforcement learning raises {OWN} (first to second).",
         f"Reinforcement learning raises {OWN} (second to third).",
     ]
+
+
+def promised(change: tuple[float, float, float], **promise: Any) -> list[Verdict]:
+    """One promise on the last model against the first."""
+    difference = {"metric": "pass", "group": "all", "before": "base", "after": "policy", "estimate": estimate(*change)}
+    evaluation = {
+        "models": ["base", "sft", "policy"],
+        "kinds": {"base": "", "sft": "", "policy": ""},
+        "groups": {"all": 80, "other": 3},
+        "metrics": [],
+        "differences": [difference],
+        "judge": None,
+    }
+    return verdicts_on(evaluation, None, [Promise("It stays so.", **{"group": "all"} | promise)])
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome", "told"),
+    [
+        ((0.0, -0.09, 0.09), "met", "A loss of more than 10 points is ruled out."),
+        ((-0.05, -0.10, -0.01), "met", "A loss of more than 10 points is ruled out."),  # it fell, within the margin
+        ((-0.05, -0.104, 0.01), "open", "We cannot rule out a loss of up to 11 points."),
+        ((-0.2, -0.3, -0.11), "not met", "n = 80."),
+        ((-0.2, -0.3, -0.1), "open", "We cannot rule out a loss of up to 30 points."),
+    ],
+)
+def test_a_promised_margin_is_held_to_the_interval(change: tuple[float, float, float], outcome: str, told: str) -> None:
+    (found,) = promised(change, largest_loss=0.1)
+    assert (found.claim, found.outcome) == ("It stays so.", outcome)
+    assert found.finding.endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"), [((0.1, 0.01, 0.2), "met"), ((0.1, -0.01, 0.2), "open"), ((-0.1, -0.2, -0.01), "not met")]
+)
+def test_a_promised_rise(change: tuple[float, float, float], outcome: str) -> None:
+    (found,) = promised(change)
+    assert found.outcome == outcome
+
+
+def test_a_promise_on_a_group_without_checks_is_passed_over() -> None:
+    assert promised((0.1, 0.0, 0.2), group="other") == []

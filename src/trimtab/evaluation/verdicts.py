@@ -96,7 +96,7 @@ def _kept(evaluation: Mapping[str, Any], promise: Promise) -> Verdict | None:
         return None
     if promise.largest_loss is None:
         return _rises(change, promise.claim, "share")
-    return _loses_little(change, promise.claim, promise.largest_loss)
+    return _loses_less(change, promise.claim, promise.largest_loss)
 
 
 def _improves(evaluation: Mapping[str, Any], old: str, new: str, bars: Bars | None) -> list[Verdict]:
@@ -173,6 +173,25 @@ def _loses_little(change: Estimate, claim: str, largest_loss: float) -> Verdict:
     return Verdict(
         claim=claim,
         bar=f"the interval of the difference reaches 0 and rules out a loss of more than {bar:.0f} points",
+        outcome=outcome,
+        finding=finding,
+    )
+
+
+def _loses_less(change: Estimate, claim: str, margin: float) -> Verdict:
+    """Non-inferiority: what counts is the margin that was stated before, whether or not the share fell at all."""
+    points, finding = (
+        100 * margin,
+        f"Difference {change_estimate_text(change, 'share')}, paired by prompt, n = {change.n}.",
+    )
+    outcome: Outcome = "met" if change.low >= -margin else "not met" if change.high < -margin else "open"
+    if outcome == "met":
+        finding += f" A loss of more than {points:.0f} points is ruled out."
+    elif outcome == "open":
+        finding += f" We cannot rule out a loss of up to {math.ceil(-100 * change.low)} points."
+    return Verdict(
+        claim=claim,
+        bar=f"the interval of the difference rules out a loss of more than {points:.0f} points",
         outcome=outcome,
         finding=finding,
     )

@@ -1,6 +1,6 @@
 """The pictures of docs/labelling.md, from a project on the expense desk of examples/expense_desk.
 
-python -m docs.make_screenshots
+python -m tests.labelling.make_screenshots
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trimtab.labelling.records import Compared, Item, Label, LabelledItem, Turn
 from trimtab.labelling.settings import Settings
 from trimtab.labelling.store import Store
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[2] / "docs"
 ASKED = "Write the expense memo. 12 May, The Gull Inn, 42.80 EUR, lunch with the harbour master of Brindle Point"
 LINES = "Category: HC7 Client hospitality\nAmount: 42.80 EUR\nMerchant: The Gull Inn\n"
 NEXT = "\nNext: Attach the receipt and send it to the customer desk."
