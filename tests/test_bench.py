@@ -8,13 +8,18 @@ from typing import Any
 import numpy
 import pytest
 from bench import run as bench_run
+from bench.accuracy import table as accuracy_table
+from bench.accuracy_trl import in_order
 from bench.gguf_file import _permute, _place
 from bench.jobs import WORKLOADS, Workload, lengths, make_job, read_rows
 from bench.ours import placed
 from bench.run import Turn, run_side, schedule, time_left
+from bench.seeds import table as seeds_table
 from bench.table import Span, insert, number, ratio, render, seconds
 
+from trimtab.evaluation.outputs import ModelOutputs
 from trimtab.training.batches import endless_batch, epoch_batches
+from trimtab.types import Completion, Message, Prompt
 
 SFT = Workload("sft", "SFT", "sft", ("trl",), batch=2)
 DPO = Workload("dpo", "DPO", "dpo", ("trl",), batch=2)
@@ -219,3 +224,38 @@ def test_gguf_names_and_the_order_of_rotated_rows() -> None:
     assert _place("model.norm.weight") == "output_norm.weight"
     rows = numpy.arange(8).reshape(8, 1)  # two heads of four: halves (0, 1) and (2, 3) become pairs (0, 2) and (1, 3)
     assert _permute(rows, 2)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+def test_seeds_are_put_side_by_side_and_together() -> None:
+    """Two prompts that want yes; of two seeds one ends with both right and one with one: 50 % and 75 % on average."""
+
+    def answers(name: str, *texts: str) -> ModelOutputs:
+        meta = [{"kind": kind, "truth": {"says": {"contains": "yes"}}} for kind in ("a", "a", "b")]
+        prompts = [Prompt((Message("user", f"question {n}"),), one) for n, one in enumerate(meta)]
+        return ModelOutputs(name, [Completion(p, t, (1,), (0.0,), "stop") for p, t in zip(prompts, texts, strict=True)])
+
+    base = answers("base", "no", "yes", "no")
+    ended = {
+        "1": {"base": base, "policy": answers("policy", "yes", "yes", "no")},
+        "2": {"base": base, "policy": answers("policy", "no", "yes", "no")},
+    }
+    lines = seeds_table(ended).splitlines()
+    assert lines[0] == "| prompts | seed | base | policy | difference |"
+    assert lines[2].startswith("| a, n = 2 | 1 | 50 % (")
+    assert "| 100 % (" in lines[2]
+    assert lines[4].startswith("| a | all | 50 % | 75 % | +25 points (")
+    assert len(lines) == 2 + 2 * 3
+
+
+def test_accuracies_are_compared_in_pairs() -> None:
+    """Of four pairs one side has three right and the other two and a tie, which is half."""
+    found = accuracy_table({"trimtab": [1.0, 2.0, 0.5, -1.0], "trl": [1.0, -2.0, 3.0, 0.0]}, range(4)).splitlines()
+    assert found[0] == "| reward model | right, n = 4 | minus trl |"
+    assert found[2].startswith("| trimtab | 75.0 % (")
+    assert "| +12.5 points (" in found[2]
+    assert found[3].startswith("| trl | 62.5 % (")
+
+
+def test_rows_keep_their_step_when_they_are_put_in_order() -> None:
+    rows = [{"prompt_ids": [1] * size, "response_ids": [[1], [1, 2]]} for size in (5, 3, 4, 1, 9, 7)]
+    assert [len(row["prompt_ids"]) for row in in_order(rows, 3)] == [3, 4, 5, 1, 7, 9]
