@@ -170,6 +170,13 @@ def test_responses_that_are_there_already_are_judged(tmp_path: Path) -> None:
     assert all(0.5 <= row["probability"] < 1 for row in rows)  # the judge's word, not the file's 1.0
 
 
+def test_answers_that_were_cut_can_be_left_out(tmp_path: Path) -> None:
+    """The tiny model ends none of its answers in six tokens."""
+    with pytest.raises(DataError, match="labelled none of 0 pairs"):
+        run(recipe(tmp_path, "scorer", "finished_only: true"), tmp_path / "store")
+    assert not (list(tmp_path.glob("store/labels-*/data.jsonl")))
+
+
 class Stopping:
     """A run's context as far as judging needs it, which is asked to stop after some blocks."""
 

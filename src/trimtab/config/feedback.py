@@ -115,6 +115,9 @@ class JudgeStage(DataStage):
     num_prompts: int | None = Field(None, gt=0, description="Prompts drawn from the data; null takes all.")
     group_size: int = Field(2, gt=1, le=9, description="Answers to each prompt; of more than two all pairs are judged.")
     max_new_tokens: int = Field(128, gt=0, description="Longest answer, in tokens.")
+    finished_only: bool = Field(
+        False, description="Compare only answers that end by themselves; those cut at max_new_tokens are left out."
+    )
     temperature: float = Field(1.0, gt=0, description="How freely answers are drawn.")
     seed: Seed = None
 

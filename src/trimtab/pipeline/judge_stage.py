@@ -110,9 +110,16 @@ def _write(model: str, prompts: Sequence[Prompt], config: JudgeStage, inputs: In
     )
     del policy
     gc.collect()  # a model holds itself in cycles, and the judge may be another one
+    kept = [[one for one in group if one.finish_reason == "stop" or not config.finished_only] for group in groups]
+    written, finished = (sum(map(len, several)) for several in (groups, kept))
+    if finished < written:
+        context.warn(
+            f"{written - finished:,} of {written:,} answers were cut at {config.max_new_tokens} tokens and left out; a "
+            "larger max_new_tokens lets more of them end"
+        )
     return [
-        {"prompt": messages(group[0].prompt), "answers": list(dict.fromkeys(one.text for one in group))}
-        for group in groups
+        {"prompt": messages(prompt), "answers": list(dict.fromkeys(one.text for one in group))}
+        for prompt, group in zip(prompts, kept, strict=True)
     ]
 
 
