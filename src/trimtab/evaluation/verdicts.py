@@ -159,42 +159,29 @@ def _rises(change: Estimate, claim: str, unit: Unit) -> Verdict:
 
 
 def _loses_little(change: Estimate, claim: str, largest_loss: float) -> Verdict:
-    bar = 100 * largest_loss
-    finding = f"Difference {change_estimate_text(change, 'share')}, paired by prompt, n = {change.n}."
-    outcome: Outcome = "open"
-    if change.high < 0:
-        outcome = "not met"
-        finding += " The share fell."
-    elif change.low >= -largest_loss:
-        outcome = "met"
-        finding += f" A loss of more than {bar:.0f} points is ruled out."
-    else:
-        finding += f" We cannot rule out a loss of up to {math.ceil(-100 * change.low)} points."
-    return Verdict(
-        claim=claim,
-        bar=f"the interval of the difference reaches 0 and rules out a loss of more than {bar:.0f} points",
-        outcome=outcome,
-        finding=finding,
-    )
+    """The share does not fall, as far as can be told, and a loss of more than the margin is ruled out."""
+    bar = "the interval of the difference reaches 0 and rules out"
+    fell = change.high < 0
+    outcome: Outcome = "not met" if fell else "met" if change.low >= -largest_loss else "open"
+    return _on_a_loss(change, claim, largest_loss, bar, outcome, " The share fell." if fell else "")
 
 
 def _loses_less(change: Estimate, claim: str, margin: float) -> Verdict:
     """Non-inferiority: what counts is the margin that was stated before, whether or not the share fell at all."""
-    points, finding = (
-        100 * margin,
-        f"Difference {change_estimate_text(change, 'share')}, paired by prompt, n = {change.n}.",
-    )
     outcome: Outcome = "met" if change.low >= -margin else "not met" if change.high < -margin else "open"
-    if outcome == "met":
-        finding += f" A loss of more than {points:.0f} points is ruled out."
-    elif outcome == "open":
-        finding += f" We cannot rule out a loss of up to {math.ceil(-100 * change.low)} points."
-    return Verdict(
-        claim=claim,
-        bar=f"the interval of the difference rules out a loss of more than {points:.0f} points",
-        outcome=outcome,
-        finding=finding,
-    )
+    return _on_a_loss(change, claim, margin, "the interval of the difference rules out", outcome, "")
+
+
+def _on_a_loss(change: Estimate, claim: str, margin: float, bar: str, outcome: Outcome, missed: str) -> Verdict:
+    """A verdict on a loss, with what the interval says of the margin; `missed` is said where the bar was not met."""
+    points = f"{100 * margin:.0f} points"
+    said = {
+        "met": f" A loss of more than {points} is ruled out.",
+        "open": f" We cannot rule out a loss of up to {math.ceil(-100 * change.low)} points.",
+        "not met": missed,
+    }
+    finding = f"Difference {change_estimate_text(change, 'share')}, paired by prompt, n = {change.n}.{said[outcome]}"
+    return Verdict(claim=claim, bar=f"{bar} a loss of more than {points}", outcome=outcome, finding=finding)
 
 
 def _by_model(evaluation: Mapping[str, Any], metric: str, group: str) -> dict[str, Estimate]:

@@ -37,7 +37,7 @@ def settle_votes(db: sqlite3.Connection, settings: Settings, item: int | None = 
         of_item = answers.setdefault(row["id"], [])
         if row["answer"] is not None:
             of_item.append(ANSWER.validate_json(row["answer"]))
-    wanted = [(votes_wanted(given, settings), item) for item, given in answers.items()]
+    wanted = [(votes_wanted(given, settings), number) for number, given in answers.items()]
     db.executemany("UPDATE items SET wanted = ?1 WHERE id = ?2 AND wanted <> ?1", wanted)
 
 

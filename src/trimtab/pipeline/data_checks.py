@@ -31,7 +31,7 @@ from trimtab.evaluation.outputs import group_prompts
 from trimtab.evaluation.tasks.truth_checks import truth_sample, truth_task
 from trimtab.feedback.constitution import read_constitution, read_examples
 from trimtab.feedback.instructions import read_instructions
-from trimtab.pipeline.reading import read_data, text_parts
+from trimtab.pipeline.reading import helpful_prompts, read_data, text_parts
 from trimtab.types import Comparison, Prompt
 
 READERS: Mapping[str, Callable[..., Iterator[Any]]] = {
@@ -79,9 +79,7 @@ def _read_beside(stage: DataStage, recipe: Recipe) -> None:
         read_constitution(Path(stage.constitution))
         if stage.examples is not None:
             read_examples(Path(stage.examples))
-        if stage.helpful is not None:
-            helpful = DataStage(kind=stage.kind, data=stage.helpful, skip_bad=stage.skip_bad)
-            deque(read_data(read_prompts, helpful, {}), maxlen=0)
+        deque(helpful_prompts(stage), maxlen=0)
     elif isinstance(stage, JudgeStage):
         read_instructions(stage.instructions, stage.constitution)
         if stage.trusted is not None:

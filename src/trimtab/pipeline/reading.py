@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from trimtab.config.base import DataStage
+from trimtab.config.feedback import ReviseStage
 from trimtab.config.training import TextTuningStage
 from trimtab.data.files import Watch, unwatched
+from trimtab.data.formats import read_prompts
 from trimtab.data.text import Parts, part, read_text
 from trimtab.pipeline.artifacts import data_source
 from trimtab.pipeline.resolve import Inputs
+from trimtab.types import Prompt
 
 
 def read_data(
@@ -19,6 +22,14 @@ def read_data(
     """The records of all of a stage's data, one source after another, read by one of `trimtab.data.formats`."""
     for source in config.sources:
         yield from reader(data_source(inputs, source), skip_bad=config.skip_bad, columns=config.columns, watch=watch)
+
+
+def helpful_prompts(config: ReviseStage) -> Iterator[Prompt]:
+    """The prompts that only want help, which a stage that revises answers beside the others; none if it has none."""
+    if config.helpful is not None:
+        yield from read_data(
+            read_prompts, DataStage(kind=config.kind, data=config.helpful, skip_bad=config.skip_bad), {}
+        )
 
 
 def text_parts(config: TextTuningStage, watch: Watch = unwatched) -> Parts:

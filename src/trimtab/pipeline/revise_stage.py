@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.config import ReviseStage
-from trimtab.config.base import DataStage
 from trimtab.data.chat import ChatTemplate
 from trimtab.data.formats import read_prompts
 from trimtab.errors import Interrupted
@@ -30,7 +29,7 @@ from trimtab.pipeline.artifacts import CHAINS, DATA
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.disk import replace_text
 from trimtab.pipeline.endpoints import keep_calls, stage_endpoint
-from trimtab.pipeline.reading import read_data
+from trimtab.pipeline.reading import helpful_prompts, read_data
 from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
 from trimtab.seeds import mix
 from trimtab.training.batches import permutation
@@ -180,8 +179,7 @@ def _helpful(config: ReviseStage, model: LocalModel, context: Context) -> list[R
     """The model's own answers to prompts that only want help, for it to keep giving them; none that was cut off."""
     if config.helpful is None:
         return []
-    reading = DataStage(kind=config.kind, data=config.helpful, skip_bad=config.skip_bad)
-    prompts = list(read_data(read_prompts, reading, {}))
+    prompts = list(helpful_prompts(config))
     groups = model.write(
         prompts,
         group_size=config.helpful_answers,
