@@ -32,7 +32,7 @@ def runs(prompts: Sequence[Sequence[int]]) -> list[Run]:
         longest, shared, stop = len(first), len(first) - 1, start + 1
         while stop < len(order):
             other = prompts[order[stop]]
-            common = min(_common(first, other), shared, len(other) - 1)
+            common = min(_common(first, other), shared)  # a prompt sorts before what goes on from it
             if common < max(LEAST_SHARED, max(longest, len(other)) / 2):
                 break
             longest, shared, stop = max(longest, len(other)), common, stop + 1
