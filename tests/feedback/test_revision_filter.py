@@ -61,17 +61,20 @@ def test_short_words_and_scripts_without_spaces(asked: str, answered: str, expec
     assert verdict(prompt, DRAFT, Text(answered, "stop"), (), gain=None, least_gain=0.0) == expected
 
 
-def test_the_best_is_what_passes_and_scores_highest() -> None:
+def test_the_best_is_what_passes_and_scores_highest_and_nothing_else_is_scored() -> None:
     chains = [Chain(PROMPT, DRAFT)] * 3
+    scored: list[str] = []
     good, better = GOOD, GOOD + " Good night."
     options = [
         [Text("", "stop"), Text(good, "stop"), Text(better, "stop")],
         [Text(better, "length"), Text(good, "stop"), Text(DRAFT.text, "stop")],  # the better one is cut off
         [Text("", "stop"), Text(DRAFT.text, "stop"), Text("", "stop")],  # none passes
     ]
-    value = {"": 9.0, good: 1.0, better: 2.0, DRAFT.text: 10.0}
+    value = {good: 1.0, better: 2.0}
 
     def scores(answered: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
+        scored.extend(text for _, texts in answered for text in texts)
         return [[value[text] for text in texts] for _, texts in answered]
 
-    assert [one.text for one in pick_best((), scores, chains, options)] == [better, good, DRAFT.text]
+    assert [one.text for one in pick_best((), scores, chains, options)] == [better, good, ""]
+    assert scored == [good, better, good]

@@ -11,6 +11,7 @@ from tests.training.world import tiny_policy
 from trimtab.config import load_recipe
 from trimtab.config.load import Recipe
 from trimtab.errors import Interrupted
+from trimtab.generation.local import LocalModel
 from trimtab.pipeline import revise_stage
 from trimtab.pipeline.runner import run
 from trimtab.types import Message, Prompt
@@ -21,7 +22,8 @@ stages:
   judge: {kind: reward_model, model: model, data: comparisons.jsonl, prompts_per_step: 4}
   revisions:
     {kind: revise, model: model, data: red.jsonl, constitution: constitution.yaml, examples: examples.yaml, rounds: 2,
-     scorer: judge, helpful: [helpful.jsonl], helpful_answers: 3, num_prompts: 5, max_new_tokens: 6}
+     scorer: judge, helpful: [helpful.jsonl], helpful_answers: 3, helpful_request: Be brief., num_prompts: 5,
+     max_new_tokens: 6}
   sft: {model: model, data: [revisions, demonstrations.jsonl], batch_size: 4, max_steps: 2}
 runtime: {threads: 1, precision: fp32}
 """
@@ -55,6 +57,11 @@ def test_chains_are_written_judged_and_learnt_from(tmp_path: Path, monkeypatch: 
     verdicts = iter(["", "off topic"] * 5)
     monkeypatch.setattr(revise_stage, "verdict", lambda *_, **__: next(verdicts))
     loaded = recipe(tmp_path)
+    asked: list[list[Prompt]] = []
+    write_them = LocalModel.write
+    monkeypatch.setattr(
+        LocalModel, "write", lambda self, prompts, **how: asked.append(prompts) or write_them(self, prompts, **how)
+    )
     run(loaded, tmp_path / "store")
     made = files(tmp_path)
     chains = [json.loads(line) for line in made["chains.jsonl"].splitlines()]
@@ -69,6 +76,8 @@ def test_chains_are_written_judged_and_learnt_from(tmp_path: Path, monkeypatch: 
     ]
     helpful = [row for row in rows if row["source"] == "helpful"]
     assert 0 < len(helpful) <= 4 * 3
+    assert [prompt.messages[-1].content for prompt in asked[1]] == [f"help {n}\n\nBe brief." for n in range(4)]
+    assert {row["prompt"][-1]["content"] for row in helpful} <= {f"help {n}" for n in range(4)}
     (artifact,) = tmp_path.glob("store/revisions-*/artifact.json")
     summary = json.loads(artifact.read_text())["summary"]
     assert (summary["prompts"], summary["revisions"], summary["dropped"]) == (5, 5, {"off topic": 5})

@@ -60,6 +60,11 @@ class ReviseStage(ReadingStage):
         None, description="Prompts whose answers by the model are mixed in, so that it stays as helpful as it is."
     )
     helpful_answers: int = Field(2, gt=0, description="Answers mixed in to each helpful prompt.")
+    helpful_request: str | None = Field(
+        None,
+        description="Added to each of these prompts when it is answered and left out of what is learnt, such as "
+        "'Answer in two sentences.': the model learns to answer like that unasked.",
+    )
     helpful_max_new_tokens: int = Field(
         256, gt=0, description="Longest of these, in tokens; an answer that is not finished by then is left out."
     )

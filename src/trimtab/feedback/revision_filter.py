@@ -84,14 +84,21 @@ def verdict(
 def pick_best(
     examples: Sequence[WorkedExample], scores: Scores, chains: Sequence[Chain], options: Sequence[Sequence[Text]]
 ) -> list[Text]:
-    """Of the revisions of each chain's answer the one that passes the rules and, among those, scores best."""
-    asked = [(chain.prompt, [one.text for one in several]) for chain, several in zip(chains, options, strict=True)]
-    best = []
-    for chain, several, found in zip(chains, options, scores(asked), strict=True):
-        passes = [
-            verdict(chain.prompt, chain.answer, one, examples, gain=None, least_gain=0.0) == KEPT for one in several
+    """Of the revisions of each chain's answer the one that passes the rules and, among those, scores best; the first if
+    none passes."""
+    passing = [
+        [
+            one
+            for one in several
+            if verdict(chain.prompt, chain.answer, one, examples, gain=None, least_gain=0.0) == KEPT
         ]
-        best.append(several[max(range(len(several)), key=list(zip(passes, found, strict=True)).__getitem__)])
+        for chain, several in zip(chains, options, strict=True)
+    ]
+    places = [place for place, several in enumerate(passing) if several]
+    found = scores([(chains[place].prompt, [one.text for one in passing[place]]) for place in places])
+    best = [several[0] for several in options]
+    for place, scored in zip(places, found, strict=True):
+        best[place] = passing[place][max(range(len(scored)), key=scored.__getitem__)]
     return best
 
 

@@ -181,7 +181,7 @@ def _helpful(config: ReviseStage, model: LocalModel, context: Context) -> list[R
         return []
     prompts = list(helpful_prompts(config))
     groups = model.write(
-        prompts,
+        [_requested(prompt, config.helpful_request) for prompt in prompts],
         group_size=config.helpful_answers,
         max_new_tokens=config.helpful_max_new_tokens,
         temperature=config.temperature,
@@ -190,15 +190,23 @@ def _helpful(config: ReviseStage, model: LocalModel, context: Context) -> list[R
     )
     return [
         {
-            "id": f"{one.prompt.meta.get('id', f'helpful-{number}')}/{place}",
-            "prompt": messages(one.prompt),
+            "id": f"{prompt.meta.get('id', f'helpful-{number}')}/{place}",
+            "prompt": messages(prompt),
             "completion": [{"role": "assistant", "content": one.text}],
             "source": "helpful",
         }
-        for number, group in enumerate(groups, start=1)
+        for number, (prompt, group) in enumerate(zip(prompts, groups, strict=True), start=1)
         for place, one in enumerate(group, start=1)
         if one.finish_reason == "stop" and one.text.strip()
     ]
+
+
+def _requested(prompt: Prompt, request: str | None) -> Prompt:
+    """A prompt with a request about the form of its answer at its end."""
+    if request is None:
+        return prompt
+    *before, last = prompt.messages
+    return Prompt((*before, Message(last.role, f"{last.content}\n\n{request}")), prompt.meta)
 
 
 def _open_scorer(config: ReviseStage, inputs: Inputs, context: Context) -> Scores:
