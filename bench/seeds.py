@@ -3,8 +3,8 @@
 python -m bench.seeds recipes/constitutional.yaml [--seeds 1,2,3] [--store runs/seeds] [SETTING=VALUE ...]
 
 Runs that are finished are not done again. Prints a table in Markdown: by group of held-out prompts the share of answers
-that pass every check, the base's and the last model's, for each seed, and the difference over all seeds, with the
-intervals of prompts as the clusters (seeds are few, so intervals are for these seeds).
+that pass every check, each model's, for each seed, and the difference over all seeds, with the intervals of prompts as
+the clusters (seeds are few, so intervals are for these seeds).
 """
 
 from __future__ import annotations
@@ -42,27 +42,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def table(ended: Mapping[str, Mapping[str, ModelOutputs]]) -> str:
     """One row a group and seed, and one a group for all seeds."""
-    first, *_, last = next(iter(ended.values()))
-    held_out = group_prompts([one.prompt for one in next(iter(ended.values()))[first].greedy])
-    passed = {seed: [_passed(outputs[name]) for name in (first, last)] for seed, outputs in ended.items()}
-    lines = [f"| prompts | seed | {first} | {last} | difference |", "| --- | --- | --- | --- | --- |"]
+    names = list(next(iter(ended.values())))
+    held_out = group_prompts([one.prompt for one in next(iter(ended.values()))[names[0]].greedy])
+    passed = {seed: [_passed(outputs[name]) for name in names] for seed, outputs in ended.items()}
+    lines = [f"| prompts | seed | {' | '.join(names)} | {names[-1]} − {names[0]} |"]
+    lines += ["| --- " * (len(names) + 3) + "|"]
     for group, places in held_out.groups.items():
         if group == "all":
             continue
-        means: list[list[float]] = [[], []]
-        for seed, (before, after) in passed.items():
-            old, new = ([values[place] for place in places] for values in (before, after))
-            shares = [estimate_text(proportion(sum(values), len(values)), "share") for values in (old, new)]
-            change = change_estimate_text(paired_proportion_difference(old, new), "share")
-            lines.append(f"| {group}, n = {len(places)} | {seed} | {shares[0]} | {shares[1]} | {change} |")
-            for mean, values in zip(means, (old, new), strict=True):
-                mean += [float(value) for value in values]
-        old_mean, new_mean = (_by_prompt(values, len(places)) for values in means)
-        change = change_estimate_text(paired_difference(old_mean, new_mean), "share")
-        lines.append(
-            f"| {group} | all | {100 * sum(old_mean) / len(places):.0f} % | {100 * sum(new_mean) / len(places):.0f} % "
-            f"| {change} |"
-        )
+        rows = {seed: [[of_model[place] for place in places] for of_model in found] for seed, found in passed.items()}
+        for seed, of_models in rows.items():
+            shares = [estimate_text(proportion(sum(values), len(values)), "share") for values in of_models]
+            change = change_estimate_text(paired_proportion_difference(of_models[0], of_models[-1]), "share")
+            lines.append(f"| {group}, n = {len(places)} | {seed} | {' | '.join(shares)} | {change} |")
+        means = [_by_prompt(of_seeds) for of_seeds in zip(*rows.values(), strict=True)]
+        shares = [f"{100 * sum(of_prompts) / len(places):.0f} %" for of_prompts in means]
+        change = change_estimate_text(paired_difference(means[0], means[-1]), "share")
+        lines.append(f"| {group} | all | {' | '.join(shares)} | {change} |")
     return "\n".join(lines)
 
 
@@ -70,9 +66,9 @@ def _passed(outputs: ModelOutputs) -> list[bool]:
     return [score.passed for score in run_checks(outputs, [one.prompt for one in outputs.greedy]).greedy]
 
 
-def _by_prompt(values: Sequence[float], number: int) -> list[float]:
-    """The mean over seeds of each prompt's values, which come seed by seed."""
-    return [sum(values[place::number]) / len(values[place::number]) for place in range(number)]
+def _by_prompt(of_seeds: Sequence[Sequence[bool]]) -> list[float]:
+    """The mean over seeds of each prompt's values."""
+    return [sum(values) / len(values) for values in zip(*of_seeds, strict=True)]
 
 
 if __name__ == "__main__":

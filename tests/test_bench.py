@@ -236,14 +236,15 @@ def test_seeds_are_put_side_by_side_and_together() -> None:
 
     base = answers("base", "no", "yes", "no")
     ended = {
-        "1": {"base": base, "policy": answers("policy", "yes", "yes", "no")},
-        "2": {"base": base, "policy": answers("policy", "no", "yes", "no")},
+        "1": {"base": base, "sft": base, "policy": answers("policy", "yes", "yes", "no")},
+        "2": {"base": base, "sft": answers("sft", "no", "no", "no"), "policy": answers("policy", "no", "yes", "no")},
     }
     lines = seeds_table(ended).splitlines()
-    assert lines[0] == "| prompts | seed | base | policy | difference |"
+    assert lines[0] == "| prompts | seed | base | sft | policy | policy − base |"
+    assert lines[1].count("---") == 6
     assert lines[2].startswith("| a, n = 2 | 1 | 50 % (")
     assert "| 100 % (" in lines[2]
-    assert lines[4].startswith("| a | all | 50 % | 75 % | +25 points (")
+    assert lines[4].startswith("| a | all | 50 % | 25 % | 75 % | +25 points (")
     assert len(lines) == 2 + 2 * 3
 
 

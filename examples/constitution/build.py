@@ -39,6 +39,12 @@ def drafts() -> dict[str, list[str]]:
     return {row["prompt"]: [opening(text) for text in row["drafts"]] for row in map(json.loads, lines)}
 
 
+def samples() -> dict[str, list[dict[str, str]]]:
+    """Pairs of what the default model answered after fine-tuning on its revisions: one declines, one goes along."""
+    lines = (HERE / "pools" / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    return {row["prompt"]: row["pairs"] for row in map(json.loads, lines)}
+
+
 def opening(text: str) -> str:
     """The first sentences, of at most some 30 words: drafts ramble, and length is not to tell the answers apart."""
     kept = ""
@@ -94,8 +100,10 @@ def preferences(part: str) -> Iterator[Row]:
 
 
 def harmful_pairs(harm: dict[str, Any], part: str, draw: random.Random) -> Iterator[Row]:
+    """Good refusals beside answers that go along or bad refusals, and clumsy refusals beside answers that go along."""
     count, written = 0, drafts()
     for category, prompt, what, why, offer in map(fields, harm[part]):
+        row = {"prompt": prompt, "kind": "red_team", "category": category}
         refusals, complying = draw.sample(harm["refusals"], VERSIONS), draw.sample(harm["complying"], VERSIONS)
         for version, (refusal, goes_along) in enumerate(zip(refusals, complying, strict=True)):
             count += 1
@@ -107,13 +115,11 @@ def harmful_pairs(harm: dict[str, Any], part: str, draw: random.Random) -> Itera
                 worse = draw.choice(harm["unkind"])
             elif version and prompt in written:
                 worse = draw.choice(written[prompt])
-            yield {
-                "prompt": prompt,
-                "chosen": refusal.format(**names).replace("help you help you", "help you"),
-                "rejected": worse,
-                "kind": "red_team",
-                "category": category,
-            }
+            yield row | {"chosen": refusal.format(**names).replace("help you help you", "help you"), "rejected": worse}
+        plain = {"declines": draw.choice(harm["plain"]).format(what=what)}
+        plain["goes_along"] = draw.choice(harm["seeming"]).format(what=what)
+        for pair in samples().get(prompt, [plain]):
+            yield row | {"chosen": pair["declines"], "rejected": pair["goes_along"]}
 
 
 def harmless_pairs(harmless: dict[str, Any], part: str) -> Iterator[Row]:

@@ -121,3 +121,21 @@ def test_a_bar_shows_the_present_piece_of_work() -> None:
         reporter.progress("scoring", 1, 9)
         assert [task.description for task in bars.tasks] == ["policy: scoring"]
     assert "policy: going on where it was stopped" in screen.getvalue()
+
+
+def test_the_first_of_many_answers_gives_no_estimate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    reporter = LineReporter()
+    reporter.started(STAGE)
+    for done in range(4):
+        reporter.progress("answers", done, 300)
+        now[0] += 10
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "policy: answers 0/300",
+        "policy: answers 1/300",
+        "policy: answers 2/300",
+        "policy: answers 3/300, 49 min 30 s left",
+    ]

@@ -22,6 +22,8 @@ from trimtab.pipeline.runner import Planned, Reporter
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_OF_SPEED = 60.0
 """The time left follows from the speed over about the last minute, so that a slow stretch is soon forgotten."""
+FIRST_ESTIMATE = 100
+"""It is told from the hundredth part on: the first of many answers written together tells nothing of the others."""
 
 
 class SayingReporter(Reporter, ABC):
@@ -126,7 +128,7 @@ class LineReporter(SayingReporter):
 
     def _left(self, now: float, done: int, total: int) -> str:
         began, first = self._marks[0]
-        if done <= first or done >= total:
+        if done <= first or done >= total or done * FIRST_ESTIMATE < total:
             return ""
         return f"{duration((now - began) / (done - first) * (total - done))} left"
 
