@@ -130,8 +130,10 @@ def test_a_run_waits_for_the_vote_that_settles_a_disagreement_if_there_is_somebo
     store.add_labels(LabelledItem(item=item, labels=tuple(votes)) for item in items)
     assert "10 of 15 votes are in" in trimtab("run", recipe).err
     store.add_labels(
-        LabelledItem(item=item, labels=(Label(annotator="cy", answer=Compared(preference=1)),)) for item in items
+        LabelledItem(item=item, labels=(Label(annotator="cy", answer=Compared(preference=1)),)) for item in items[1:]
     )
+    assert "14 of 15 votes are in" in trimtab("run", recipe).err
+    trimtab("label", "desk", "--revoke", "cy", "--no-serve")
     assert trimtab("run", recipe).code == 0
 
 

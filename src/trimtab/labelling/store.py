@@ -189,12 +189,6 @@ class Store:
             labels = tuple(_label(row) for row in entries if row["answer"] is not None)
             yield LabelledItem(item=Item.model_validate_json(entries[0]["record"]), labels=labels)
 
-    def votes_wanted(self) -> dict[str, int]:
-        """How many votes each item is to get, by key, as far as there are people for them; known answers left out."""
-        people = max(self.settings.overlap, len(self.annotators()))
-        rows = self.read("SELECT key, wanted FROM items WHERE wanted IS NOT NULL")
-        return {row["key"]: min(row["wanted"], people) for row in rows}
-
     def annotators(self) -> list[str]:
         """Names of those who label, leads left out."""
         return [row["name"] for row in self.read("SELECT name FROM annotators WHERE NOT is_lead ORDER BY id")]
