@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -58,6 +59,42 @@ def test_errors_say_what_to_do(trimtab: CommandLine, tmp_path: Path) -> None:
     assert "the link has ended" in trimtab("label", "desk", "--revoke", "ann", "--no-serve").out
 
 
+def links(trimtab: CommandLine, *options: object) -> list[str]:
+    """Whom a project prints links for."""
+    return re.findall(r"^(\w+): http", trimtab("label", "desk", *options, "--no-serve").out, re.MULTILINE)
+
+
+def test_no_link_is_lost_where_serving_fails(trimtab: CommandLine, tmp_path: Path) -> None:
+    invite = ("label", "desk", "--data", write_pairs(tmp_path / "pairs.jsonl"), "--annotators", "ann")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = trimtab(*invite, "--port", taken.getsockname()[1])
+    assert (busy.code, "cannot be used" in busy.err) == (1, True)
+    assert trimtab(*invite, "--port", 0, "--model", tmp_path / "absent").code == 1
+    assert trimtab("label", "desk", "--annotators", f"ann, {'x' * 61}", "--no-serve").code == 1
+    assert links(trimtab, "--annotators", "ann") == ["lead", "ann"]
+
+
+def test_who_is_shut_out_stays_out_until_named_again(trimtab: CommandLine) -> None:
+    trimtab("label", "desk", "--annotators", "ann, bo", "--no-serve")
+    assert "Links given before still work: ann. " in trimtab("label", "desk", "--revoke", "bo", "--no-serve").out
+    assert links(trimtab, "--new-links") == ["lead", "ann"]
+    assert links(trimtab, "--annotators", "ann, bo") == ["bo"]
+    assert links(trimtab, "--new-links") == ["lead", "ann", "bo"]
+    trimtab("label", "desk", "--revoke", "lead", "--no-serve")
+    assert links(trimtab, "--annotators", "lead") == ["lead"]
+    assert Store.open(Path("desk")).annotators() == ["ann", "bo"]
+
+
+def test_who_only_came_with_labels_has_a_link_once_named(trimtab: CommandLine, tmp_path: Path) -> None:
+    trimtab("label", "desk", "--data", write_pairs(tmp_path / "pairs.jsonl"), "--no-serve")
+    store = Store.open(tmp_path / "desk")
+    item = next(store.labelled_items()).item
+    store.add_labels([LabelledItem(item=item, labels=(Label(annotator="ann", answer=Compared(preference=1)),))])
+    assert "Nobody has a link that works: --annotators ann,bo" in trimtab("label", "desk", "--no-serve").out
+    assert links(trimtab, "--new-links") == ["lead"]
+    assert links(trimtab, "--annotators", "ann") == ["ann"]
+
+
 def test_it_serves(tmp_path: Path) -> None:
     """The real process: a link works, another does not, and Ctrl+C ends it in peace."""
     command = [sys.executable, "-m", "trimtab", "label", str(tmp_path / "desk"), "--port", "0", "--annotators", "ann"]
@@ -93,8 +130,10 @@ def test_a_run_waits_for_the_vote_that_settles_a_disagreement_if_there_is_somebo
     store.add_labels(LabelledItem(item=item, labels=tuple(votes)) for item in items)
     assert "10 of 15 votes are in" in trimtab("run", recipe).err
     store.add_labels(
-        LabelledItem(item=item, labels=(Label(annotator="cy", answer=Compared(preference=1)),)) for item in items
+        LabelledItem(item=item, labels=(Label(annotator="cy", answer=Compared(preference=1)),)) for item in items[1:]
     )
+    assert "14 of 15 votes are in" in trimtab("run", recipe).err
+    trimtab("label", "desk", "--revoke", "cy", "--no-serve")
     assert trimtab("run", recipe).code == 0
 
 

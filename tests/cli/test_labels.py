@@ -91,16 +91,28 @@ def test_comparisons_for_training(trimtab: CommandLine, store: Store) -> None:
     assert [(p.probability, p.margin) for p in read_comparisons("m.jsonl")] == [(1.0, 0.0), (1.0, 1.0)]
 
 
-def test_votes_are_balanced_between_what_people_said_of_themselves(trimtab: CommandLine, store: Store) -> None:
+def say(store: Store, ages: dict[str, str]) -> None:
     with store.write() as db:
-        for name, value in (("ann", "young"), ("bo", "old")):
-            db.execute(
-                "INSERT INTO attributes (annotator, name, value) SELECT id, 'age', ? FROM annotators WHERE name = ?",
-                (value, name),
-            )
+        db.executemany(
+            "INSERT INTO attributes (annotator, name, value) SELECT id, 'age', ?2 FROM annotators WHERE name = ?1",
+            list(ages.items()),
+        )
+
+
+def test_votes_are_balanced_between_what_people_said_of_themselves(trimtab: CommandLine, store: Store) -> None:
+    young, old = [f"young {n}" for n in range(5)], [f"old {n}" for n in range(10)]
+    labels = [Label(annotator=name, answer=Compared(preference=1 if name in young else -1)) for name in young + old]
+    item = next(store.labelled_items()).item
+    store.add_labels([LabelledItem(item=item, labels=tuple(labels[:4]))])
+    say(store, {name: name.split()[0] for name in young[:4]})
     options = ("--format", "comparisons", "--aggregate", "balanced", "--group")
+    ended = trimtab("labels", "export", "mine", "--out", "b.jsonl", *options, "age")
+    assert (ended.code, "at least 5 people" in ended.err, Path("b.jsonl").exists()) == (1, True, False)
+    store.add_labels([LabelledItem(item=item, labels=tuple(labels[4:]))])
+    say(store, {name: name.split()[0] for name in young[4:] + old})
     assert trimtab("labels", "export", "mine", "--out", "b.jsonl", *options, "age").code == 0
-    assert [pair.probability for pair in read_comparisons("b.jsonl")] == [0.75, 1.0]
+    # 15 votes of two groups make 1/2; with ann's and bo's, who said nothing, (15 * 1/2 + 1 + 1/2) / 17
+    assert [pair.probability for pair in read_comparisons("b.jsonl")] == [pytest.approx(9 / 17), 1.0]
     ended = trimtab("labels", "export", "mine", "--out", "b.jsonl", *options, "height")
     assert "nobody has" in ended.err
 

@@ -47,8 +47,9 @@ USER = Prompt((Message("user", "p"),))
 
 
 def by(item: Item, *answers: Answer, **more: Any) -> LabelledItem:
-    """Answers by ann, bo, cy and di."""
-    labels = [Label(annotator=name, answer=answer, **more) for name, answer in zip("abcd", answers, strict=False)]
+    """Answers by a, b, c and so on."""
+    names = "abcdefghijklmno"
+    labels = [Label(annotator=name, answer=answer, **more) for name, answer in zip(names, answers, strict=False)]
     return LabelledItem(item=item, labels=tuple(labels))
 
 
@@ -158,10 +159,11 @@ def test_dawid_and_skenes_probabilities_are_those_of_the_module(tmp_path: Path) 
 
 def test_balanced_weighs_groups_the_same(tmp_path: Path) -> None:
     path = tmp_path / "comparisons.jsonl"
-    groups = {"a": "old", "b": "old", "c": "old", "d": "young"}
-    exporting.write_comparisons([votes(1, 1, 1, -1)], path, aggregate=aggregation("balanced", groups=groups))
+    groups = dict.fromkeys("abcdefghij", "old") | dict.fromkeys("klmno", "young")
+    cast = votes(*[1] * 10, *[-1] * 5)
+    exporting.write_comparisons([cast], path, aggregate=aggregation("balanced", groups=groups))
     (row,) = rows(path)
-    assert (row["probability"], row["annotators"]) == (0.5, ["a", "b", "c", "d"])
+    assert (row["probability"], row["annotators"]) == (0.5, list("abcdefghijklmno"))
     exporting.write_comparisons([votes(1, 1, -1)], path, name_votes=False)  # or groups would follow from the votes
     (row,) = rows(path)
     assert set(row) == {"prompt", "chosen", "rejected", "probability", "item"}
@@ -169,6 +171,16 @@ def test_balanced_weighs_groups_the_same(tmp_path: Path) -> None:
         aggregation("balanced", groups={})
     with pytest.raises(LabellingError, match="there is no aggregation 'mean'; there are soft, majority"):
         aggregation("mean")
+
+
+def test_no_group_of_fewer_than_five_voters_is_balanced(tmp_path: Path) -> None:
+    """Five say they are young, but o has not voted: the four others would weigh as much as ten."""
+    groups = dict.fromkeys("abcdefghij", "old") | dict.fromkeys("klmno", "young")
+    by_groups = aggregation("balanced", groups=groups)
+    with pytest.raises(LabellingError, match="only between groups of at least 5 people") as refused:
+        exporting.write_comparisons([votes(*[1] * 10, *[-1] * 4)], tmp_path / "c.jsonl", aggregate=by_groups)
+    assert "young" not in str(refused.value)
+    assert not (tmp_path / "c.jsonl").exists()
 
 
 def test_votes_are_named_by_their_item_and_responses() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,7 @@ def label_command(
     ] = None,
     kind: Annotated[str, typer.Option(help="What people do with it: auto, compare, rank, grade, ...")] = "auto",
     annotators: Annotated[str, typer.Option(metavar="NAMES", help="People to invite, with commas between.")] = "",
-    new_links: Annotated[bool, typer.Option("--new-links", help="New links for everyone; old ones end.")] = False,
+    new_links: Annotated[bool, typer.Option("--new-links", help="New links in place of all that work.")] = False,
     revoke: Annotated[str, typer.Option(metavar="NAME", help="End a person's link. Their labels stay.")] = "",
     title: Annotated[str, typer.Option(help="Title of a new project.")] = "",
     model: Annotated[str, typer.Option(help="A model for red-team dialogues: a folder, a name, a stage.")] = "",
@@ -48,11 +49,12 @@ def label_command(
     if revoke:
         people.revoke(store, revoke)
         typer.echo(f"{revoke}: the link has ended")
-    secrets = _invite(store, [name.strip() for name in annotators.split(",") if name.strip()], everyone=new_links)
+    names = [name.strip() for name in annotators.split(",") if name.strip()]
+    give_links = partial(people.give_links, store, names, renew=new_links)
     if not serve:
-        _tell(store, url or f"http://{_name(host)}:{port}", secrets)
+        _tell(store, url or f"http://{_name(host)}:{port}", give_links())
         return
-    _serve(store, secrets, model, host, port, url, allow_remote_code)
+    _serve(store, give_links, model, host, port, url, allow_remote_code)
 
 
 def _store(project: Path, title: str, *, create: bool) -> Store:
@@ -73,20 +75,16 @@ def _add(store: Store, data: Path, kind: str) -> None:
     typer.echo(f"{data}: {added.items:,} new items")
 
 
-def _invite(store: Store, names: list[str], *, everyone: bool) -> dict[str, str]:
-    """Secrets of those who are new, and with `everyone` of all. The lead is new with the project."""
-    from trimtab.labelling import people
-
-    leads = [row["name"] for row in store.read("SELECT name FROM annotators WHERE is_lead")]
-    secrets = {} if leads and not everyone else people.invite(store, leads or [people.LEAD], is_lead=True)
-    known = store.annotators()
-    new = [name for name in names if name not in known]
-    return secrets | people.invite(store, dict.fromkeys([*known, *new] if everyone else new))
-
-
 def _serve(
-    store: Store, secrets: Mapping[str, str], model: str, host: str, port: int, url: str, allow_remote_code: bool
+    store: Store,
+    give_links: Callable[[], Mapping[str, str]],
+    model: str,
+    host: str,
+    port: int,
+    url: str,
+    allow_remote_code: bool,
 ) -> None:
+    """Serve, with links given only when nothing else can fail: a link that was not printed is lost."""
     try:
         from trimtab.labelling.web.serve import LOOPBACK as NAMES
         from trimtab.labelling.web.serve import listen, serve
@@ -97,14 +95,14 @@ def _serve(
     from trimtab.labelling.dashboard import Dashboard
 
     speaker = _load(model, allow_remote_code) if model else None
-    listener = listen(host, port)
-    base = url or f"http://{_name(host)}:{listener.getsockname()[1]}"
-    _tell(store, base, secrets)
-    if host != LOOPBACK and not url:
-        typer.echo("Anyone who can reach this address can try to sign in, and nothing is encrypted: docs/labelling.md")
-    typer.echo("Ctrl+C stops; nothing is lost by that")
-    names = NAMES if host == LOOPBACK and not url else frozenset()
-    serve(store, listener, summarise=Dashboard(), model=speaker, hosts=names)
+    with listen(host, port) as listener:
+        base = url or f"http://{_name(host)}:{listener.getsockname()[1]}"
+        _tell(store, base, give_links())
+        if host != LOOPBACK and not url:
+            typer.echo("Anyone who can reach this address can try to sign in; nothing is encrypted: docs/labelling.md")
+        typer.echo("Ctrl+C stops; nothing is lost by that")
+        names = NAMES if host == LOOPBACK and not url else frozenset()
+        serve(store, listener, summarise=Dashboard(), model=speaker, hosts=names)
 
 
 def _tell(store: Store, base: str, secrets: Mapping[str, str]) -> None:
@@ -112,11 +110,11 @@ def _tell(store: Store, base: str, secrets: Mapping[str, str]) -> None:
     typer.echo(f"{title}: {counts['items']:,} items, {counts['given']:,} of {counts['wanted']:,} votes")
     for name, secret in secrets.items():
         typer.echo(f"{name}: {base.rstrip('/')}/in/{secret}")
-    others = [_one_line(name) for name in store.annotators() if name not in secrets]
+    others = [_one_line(name) for name in store.linked() if name not in secrets]
     if others:
         typer.echo(f"Links given before still work: {', '.join(others)}. --new-links replaces all of them")
-    if not store.annotators():
-        typer.echo("Nobody is invited yet: --annotators ann,bo")
+    if not store.linked():
+        typer.echo("Nobody has a link that works: --annotators ann,bo")
 
 
 def _one_line(name: str) -> str:

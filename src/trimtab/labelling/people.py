@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from trimtab.errors import LabellingError
-from trimtab.labelling.store import Store
+from trimtab.labelling.store import LINKED, Store
 
 SECRET_BYTES = 16
 SESSION_DAYS = 30
@@ -36,22 +36,38 @@ def invite(store: Store, names: Iterable[str], *, is_lead: bool = False) -> dict
 
     Raises `LabellingError` for a name that cannot be shown in one line.
     """
-    given = {}
     with store.write() as db:
-        for name in names:
-            if not name.strip() or len(name) > 60 or not name.isprintable():
-                raise LabellingError(f"{name!r} is no name for an annotator: up to 60 printable characters")
-            secret = secrets.token_urlsafe(SECRET_BYTES)
-            row = db.execute(
-                "INSERT INTO annotators (name, is_lead, token_hash) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
-                "token_hash = excluded.token_hash, revoked = 0 RETURNING id, is_lead",
-                (name, is_lead, _hash(secret)),
-            ).fetchone()
-            if bool(row["is_lead"]) != is_lead:
-                raise LabellingError(f"{name!r} is {'the lead' if row['is_lead'] else 'an annotator'} already")
-            db.execute("DELETE FROM sessions WHERE annotator = ?", (row["id"],))
-            given[name] = secret
-    return given
+        return {name: _invite(db, name, is_lead) for name in names}
+
+
+def give_links(store: Store, names: Iterable[str], *, renew: bool = False) -> dict[str, str]:
+    """Secrets of those among `names` who have no link that works, and with `renew` of all who have one.
+
+    The lead gets one with the first. If one cannot be given none is, so that no link ends before there is another.
+    """
+    with store.write() as db:
+        known = db.execute(f"SELECT name, is_lead, {LINKED} AS linked FROM annotators ORDER BY is_lead DESC, id")
+        rows = known.fetchall()
+        leads = [row["name"] for row in rows if row["is_lead"]] or [LEAD]
+        linked = [row["name"] for row in rows if row["linked"]]
+        first = [] if any(row["is_lead"] for row in rows) else leads
+        invited = [*first, *(linked if renew else []), *(name for name in names if name not in linked)]
+        return {name: _invite(db, name, name in leads) for name in invited}
+
+
+def _invite(db: sqlite3.Connection, name: str, is_lead: bool) -> str:
+    if not name.strip() or len(name) > 60 or not name.isprintable():
+        raise LabellingError(f"{name!r} is no name for an annotator: up to 60 printable characters")
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    row = db.execute(
+        "INSERT INTO annotators (name, is_lead, token_hash) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+        "token_hash = excluded.token_hash, revoked = 0 RETURNING id, is_lead",
+        (name, is_lead, _hash(secret)),
+    ).fetchone()
+    if bool(row["is_lead"]) != is_lead:
+        raise LabellingError(f"{name!r} is {'the lead' if row['is_lead'] else 'an annotator'} already")
+    db.execute("DELETE FROM sessions WHERE annotator = ?", (row["id"],))
+    return secret
 
 
 def revoke(store: Store, name: str) -> None:

@@ -36,6 +36,8 @@ ADD_ITEM = (
     "INSERT INTO items (key, record, is_gold, is_quiz, priority, place, wanted) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (key) DO NOTHING"
 )
+LINKED = "NOT revoked AND length(token_hash) = 32"
+"""Of annotators: their link works. Whoever only came with imported labels has a hash too short for any secret."""
 
 
 class Store:
@@ -187,15 +189,14 @@ class Store:
             labels = tuple(_label(row) for row in entries if row["answer"] is not None)
             yield LabelledItem(item=Item.model_validate_json(entries[0]["record"]), labels=labels)
 
-    def votes_wanted(self) -> dict[str, int]:
-        """How many votes each item is to get, by key, as far as there are people for them; known answers left out."""
-        people = max(self.settings.overlap, len(self.annotators()))
-        rows = self.read("SELECT key, wanted FROM items WHERE wanted IS NOT NULL")
-        return {row["key"]: min(row["wanted"], people) for row in rows}
-
     def annotators(self) -> list[str]:
         """Names of those who label, leads left out."""
         return [row["name"] for row in self.read("SELECT name FROM annotators WHERE NOT is_lead ORDER BY id")]
+
+    def linked(self) -> dict[str, int]:
+        """Those who label and whose link works, leads left out: their numbers by name."""
+        rows = self.read(f"SELECT name, id FROM annotators WHERE NOT is_lead AND {LINKED} ORDER BY id")
+        return {row["name"]: row["id"] for row in rows}
 
     def attributes(self) -> dict[str, dict[str, str]]:
         """What annotators said of themselves. Only for aggregates over at least five people."""
@@ -272,7 +273,7 @@ def _named(db: sqlite3.Connection, name: str) -> int:
     row = db.execute("SELECT id FROM annotators WHERE name = ?", (name,)).fetchone()
     if row is not None:
         return int(row["id"])
-    nothing = random.SystemRandom().randbytes(32)  # no secret has this hash
+    nothing = random.SystemRandom().randbytes(16)  # no secret has so short a hash: see `LINKED`
     return int(
         db.execute(
             "INSERT INTO annotators (name, is_lead, token_hash) VALUES (?, 0, ?) RETURNING id", (name, nothing)

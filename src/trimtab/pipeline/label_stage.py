@@ -12,6 +12,7 @@ from trimtab.data.formats import read_prompts
 from trimtab.errors import Interrupted
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
+from trimtab.labelling.expected import can_vote, votes_expected
 from trimtab.labelling.exporting import write_comparisons, write_rankings
 from trimtab.labelling.records import Item, Kind, LabelledItem, Turn
 from trimtab.labelling.settings import DATABASE, Settings
@@ -40,7 +41,7 @@ def run_label(config: LabelStage, inputs: Inputs, context: Context) -> dict[str,
     store.add_items(items)
     asked = {item.key for item in items}
     labelled = [entry for entry in store.labelled_items() if entry.item.key in asked]
-    of_item = store.votes_wanted()
+    of_item = votes_expected(store)
     wanted = sum(of_item[key] for key in asked)
     given = sum(min(len(entry.labels), of_item[entry.item.key]) for entry in labelled)
     context.progress("labels", given, wanted)
@@ -101,7 +102,7 @@ def _project(folder: Path, config: LabelStage, context: Context) -> Store:
 
 
 def _what_to_do(given: int, wanted: int, folder: Path, store: Store) -> str:
-    invite = "" if store.annotators() else " --annotators ann,bo"
+    invite = "" if can_vote(store) else " --annotators ann,bo"
     return (
         f"waiting for people: {given:,} of {wanted:,} votes are in. Let them label with: trimtab label {folder}{invite}"
     )
