@@ -225,11 +225,26 @@ def test_a_label_says_under_which_guidelines_and_how_long(tmp_path: Path) -> Non
     label(store, "ann")
     (tmp_path / "guidelines.md").write_text("# New rules\n")
     again = Store.open(tmp_path)
+    again.notice_guidelines()
     label(again, "ann")
     labels = [label for entry in again.labelled_items() for label in entry.labels]
     assert sorted(label.guidelines for label in labels) == [1, 2]
     assert [label.seconds for label in labels] == [5.0, 5.0]
     assert again.guidelines(1)[1] != again.guidelines()[1] == "# New rules\n"
+
+
+def test_a_label_has_the_guidelines_its_task_was_opened_under(tmp_path: Path) -> None:
+    """Version 2 comes while a task is open: the label says 1. Opened anew after its lease, it says 2."""
+    store = project(tmp_path, [pair(1)])
+    ann, bo = number_of(store, "ann"), number_of(store, "bo")
+    of_ann, of_bo = next_task(store, ann, now=NOON), next_task(store, bo, now=NOON)
+    (tmp_path / "guidelines.md").write_text("# New rules\n")
+    store.notice_guidelines()
+    record(store, of_ann.lease, ann, FIRST, now=NOON)
+    assert next_task(store, bo, now=NOON + 31 * MINUTE).lease == of_bo.lease
+    record(store, of_bo.lease, bo, FIRST, now=NOON + 31 * MINUTE)
+    (entry,) = store.labelled_items()
+    assert {label.annotator: label.guidelines for label in entry.labels} == {"ann": 1, "bo": 2}
 
 
 def test_a_dialogue_grows_by_what_follows_what_is_there(tmp_path: Path) -> None:

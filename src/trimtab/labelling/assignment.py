@@ -81,12 +81,11 @@ def record(store: Store, lease: int, annotator: int, answer: Answer, *, now: flo
         raise LabellingError(problem)
     with store.write() as db:
         row = db.execute("SELECT * FROM leases WHERE id = ?", (lease,)).fetchone()
-        version = db.execute("SELECT COALESCE(MAX(version), 0) FROM guidelines").fetchone()[0]
         label = Label(
             annotator="",
             answer=answer,
             order=task.shown,
-            guidelines=version,
+            guidelines=row["guidelines"],
             seconds=max(now - row["opened"], 0.0),
             at=utc_now(),
         )
@@ -207,9 +206,10 @@ def _lease(db: sqlite3.Connection, item: int, annotator: int, now: float, until:
     shown = list(range(len(record.responses)))
     random.SystemRandom().shuffle(shown)
     row: sqlite3.Row = db.execute(
-        "INSERT INTO leases (item, annotator, shown, opened, until, state) VALUES (?, ?, ?, ?, ?, 'live') "
-        "ON CONFLICT (item, annotator) DO UPDATE SET state = 'live', until = excluded.until, opened = excluded.opened "
-        "RETURNING *",
+        "INSERT INTO leases (item, annotator, shown, guidelines, opened, until, state) "
+        "VALUES (?, ?, ?, (SELECT COALESCE(MAX(version), 0) FROM guidelines), ?, ?, 'live') "
+        "ON CONFLICT (item, annotator) DO UPDATE SET state = 'live', until = excluded.until, opened = excluded.opened, "
+        "guidelines = excluded.guidelines RETURNING *",
         (item, annotator, json.dumps(shown), now, until),
     ).fetchone()
     db.execute("UPDATE items SET taken = taken + 1 WHERE id = ?", (item,))

@@ -1,6 +1,6 @@
 """The tables of a project's database."""
 
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE items (
@@ -43,6 +43,7 @@ CREATE TABLE leases (
     item INTEGER NOT NULL REFERENCES items (id),
     annotator INTEGER NOT NULL REFERENCES annotators (id),
     shown TEXT NOT NULL,                -- the order of the responses, as JSON
+    guidelines INTEGER NOT NULL,        -- the version in force when it was opened
     opened REAL NOT NULL,
     until REAL NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('live', 'expired', 'done')),
