@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from tests.labelling.browser import Browser, Page, open_project
-from tests.labelling.world import graded, pair, question, quiz_pair
+from tests.labelling.world import graded, pair, project, question, quiz_pair
 
+from trimtab.labelling.dashboard import summarise
 from trimtab.labelling.records import Answer, Item, Label, TooHard
 from trimtab.labelling.store import Store
+from trimtab.labelling.web.serve import listen, serve
 
 
 def labels(store: Store) -> list[Label]:
@@ -221,6 +223,19 @@ def test_a_second_vote_that_lacks_something_comes_back_with_the_critiques(tmp_pa
     ann.send("/second", second, too_hard="1")
     (label,) = labels(store)
     assert label.after_aid == TooHard()
+
+
+def test_serving_publishes_the_guidelines_and_opening_the_project_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path, [])
+    (tmp_path / "guidelines.md").write_text("# New rules\n")
+    store = Store.open(tmp_path)
+    assert store.guidelines()[0] == 1
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    with listen("127.0.0.1", 0) as listener:
+        serve(store, listener, summarise=summarise)
+    assert store.guidelines() == (2, "# New rules\n")
 
 
 def test_a_page_that_is_not_there_shows_the_way_back(tmp_path: Path) -> None:
