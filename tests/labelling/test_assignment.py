@@ -195,6 +195,37 @@ def test_known_answers_come_in_their_share_to_everyone(tmp_path: Path) -> None:
         assert sum(item.gold is not None for item in seen) == 10
 
 
+def test_nobody_can_tell_known_answers_by_their_place_or_learn_their_order(tmp_path: Path) -> None:
+    """One in each ten, at places that differ from ten to ten and from person to person, in orders of their own."""
+    items = [pair(n) for n in range(60)] + [gold_pair(1000 + n) for n in range(6)]
+    store = project(tmp_path, items, gold_share=0.1, overlap=2)
+    places, orders = {}, {}
+    for name in ("ann", "bo"):
+        seen = [label(store, name).item for _ in range(60)]
+        places[name] = [n for n, item in enumerate(seen) if item.gold is not None]
+        orders[name] = [item.key for item in seen if item.gold is not None]
+    assert [n // 10 for n in places["ann"]] == [n // 10 for n in places["bo"]] == [0, 1, 2, 3, 4, 5]
+    assert len({n % 10 for n in places["ann"]}) > 2
+    assert places["ann"] != places["bo"]
+    assert sorted(orders["ann"]) == sorted(orders["bo"])
+    assert orders["ann"] != orders["bo"]
+
+
+def test_a_known_answer_that_was_not_given_in_time_comes_again(tmp_path: Path) -> None:
+    """What is offered depends on what a person has labelled, not on how often they ask."""
+    items = [pair(n) for n in range(20)] + [gold_pair(1000 + n) for n in range(9)]
+    store = project(tmp_path, items, gold_share=0.5)
+    ann, now, found = number_of(store, "ann"), NOON, 0
+    for _ in range(8):
+        task = next_task(store, ann, now=now)
+        now += 31 * MINUTE
+        again = next_task(store, ann, now=now)
+        assert again.item == task.item
+        found += again.item.gold is not None
+        record(store, again.lease, ann, FIRST, now=now)
+    assert found == 4
+
+
 def test_the_quiz_comes_first_and_must_be_passed(tmp_path: Path) -> None:
     store = project(tmp_path, [pair(1), quiz_pair(2), quiz_pair(3)], quiz_pass=0.7)
     ann, bo = number_of(store, "ann"), number_of(store, "bo")

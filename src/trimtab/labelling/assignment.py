@@ -15,6 +15,10 @@ from trimtab.errors import LabellingError
 from trimtab.labelling.records import Answer, Compared, Graded, Item, Label, Ranked, TooHard, Turn, misfit
 from trimtab.labelling.store import Store, insert_label, read_answer, utc_now
 from trimtab.labelling.votes_wanted import direction, settle_votes
+from trimtab.seeds import mix
+
+GOLD_PLACE, GOLD_ORDER = 0, 1
+"""Streams of chance of each annotator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +170,20 @@ def _release_expired(db: sqlite3.Connection, now: float) -> None:
 def _choose(db: sqlite3.Connection, store: Store, annotator: int) -> int | None:
     """The quiz first; a known answer now and then; else the item that needs the fewest more votes."""
     unseen = "NOT EXISTS (SELECT 1 FROM labels WHERE labels.item = items.id AND labels.annotator = ?)"
-    golden = f"SELECT id FROM items WHERE wanted IS NULL AND is_quiz = ? AND {unseen} ORDER BY place LIMIT 1"
+    golden = f"SELECT id FROM items WHERE wanted IS NULL AND is_quiz = ? AND {unseen} ORDER BY place"
     done = progress(store, annotator)
     if not done.in_quiz and not _passed(store, done):
         return None
-    row = None
-    if done.in_quiz or _gold_given(db, annotator) < store.settings.gold_share * done.labelled:
-        row = db.execute(golden, (done.in_quiz, annotator)).fetchone()
-    if row is None:
-        row = db.execute(
-            f"SELECT id FROM items WHERE taken < wanted AND {unseen} ORDER BY priority DESC, taken DESC, place LIMIT 1",
-            (annotator,),
-        ).fetchone()
+    if done.in_quiz:
+        return int(db.execute(golden, (True, annotator)).fetchone()["id"])
+    if _gold_given(db, annotator) < _gold_due(annotator, done.labelled, store.settings.gold_share):
+        left = [int(row["id"]) for row in db.execute(golden, (False, annotator))]
+        if left:
+            return min(left, key=lambda item: _drawn(annotator, GOLD_ORDER, item))
+    row = db.execute(
+        f"SELECT id FROM items WHERE taken < wanted AND {unseen} ORDER BY priority DESC, taken DESC, place LIMIT 1",
+        (annotator,),
+    ).fetchone()
     return None if row is None else int(row["id"])
 
 
@@ -188,6 +194,20 @@ def passed_quiz(store: Store, annotator: int) -> bool:
 
 def _passed(store: Store, done: Progress) -> bool:
     return not done.in_quiz and done.quiz_right >= store.settings.quiz_pass * done.quiz_total
+
+
+def _gold_due(annotator: int, labelled: int, share: float) -> int:
+    """How many known answers a person should have had after their next item: one in each 1 / `share` items.
+
+    Its place there is drawn for the person and the block, so that nobody can count to it, and a reload gives it again.
+    """
+    block, reached = divmod(labelled * share, 1)
+    return int(block) + (reached + share > _drawn(annotator, GOLD_PLACE, int(block)))
+
+
+def _drawn(*stream: int) -> float:
+    """A number from 0 to 1 by chance, the same whenever it is asked for."""
+    return random.Random(mix(*stream)).random()
 
 
 def _gold_given(db: sqlite3.Connection, annotator: int) -> int:
