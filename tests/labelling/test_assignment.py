@@ -251,6 +251,25 @@ def test_the_second_vote_stands_beside_the_first(tmp_path: Path) -> None:
     assert (entry.labels[0].answer, entry.labels[0].after_aid, entry.labels[0].final) == (FIRST, SECOND, SECOND)
 
 
+def test_a_second_vote_that_is_to_come_is_asked_for_until_it_is_there(tmp_path: Path) -> None:
+    """Days later, too, and before a task that is open; not while the project shows no critiques."""
+    items = [pair(n, critiques=("of first", "of second")) for n in range(3)]
+    store = project(tmp_path, items, show_critiques=True, overlap=1)
+    ann = number_of(store, "ann")
+    late, later = next_task(store, ann, now=NOON), NOON + 31 * MINUTE
+    next_task(store, number_of(store, "bo"), now=later)  # takes what ann had
+    open_task = next_task(store, ann, now=later)
+    record(store, late.lease, ann, FIRST, now=later)
+    for now in (later, later + 9000 * MINUTE):
+        again = next_task(store, ann, now=now)
+        assert (again.item, again.shown, again.first_vote) == (late.item, late.shown, FIRST)
+    write_settings(tmp_path, store.settings.model_copy(update={"show_critiques": False}))
+    assert next_task(Store.open(tmp_path), ann, now=later).first_vote is None
+    assert record_second(store, late.lease, ann, SECOND)
+    assert next_task(store, ann, now=later).item == open_task.item
+    assert taken_is_true(store)
+
+
 def test_a_label_says_under_which_guidelines_and_how_long(tmp_path: Path) -> None:
     store = project(tmp_path, [pair(1), pair(2)])
     label(store, "ann")

@@ -157,6 +157,21 @@ def test_the_second_vote_after_the_critiques(tmp_path: Path) -> None:
     assert label.answer.preference == -label.after_aid.preference != 0
 
 
+def test_a_second_vote_is_asked_for_again_by_whoever_left_before_it(tmp_path: Path) -> None:
+    """The task's page is that of the second vote, until it is given."""
+    critiques = ("of first", "of second")
+    items = [pair(n, critiques=critiques) for n in range(2)]
+    store, app, secrets = open_project(tmp_path, items, show_critiques=True)
+    Browser(app, secrets["ann"]).send(preference="1")
+    ann = Browser(app, secrets["ann"])
+    again = ann.page()
+    assert "Do you still think so?" in again.text
+    assert "of first" in again.text
+    assert "of first" not in ann.send("/second", again, preference="-1").text
+    (label,) = labels(store)
+    assert label.answer.preference == -label.after_aid.preference != 0
+
+
 def test_critiques_are_not_shown_where_the_project_does_not_say_so(tmp_path: Path) -> None:
     _, ann = ann_on(tmp_path, pair(1, critiques=("of first", "of second")))
     lease = ann.page().hidden("lease")

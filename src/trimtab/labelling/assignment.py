@@ -50,15 +50,14 @@ class Progress:
 
 
 def next_task(store: Store, annotator: int, *, now: float) -> Task | None:
-    """The task a person has open, else a new one, leased to them; None when there is none for them (now)."""
+    """What a person began, else a new task, leased to them; None when there is none for them (now).
+
+    A vote after the critiques that is still to come is first: the task then has its `first_vote`.
+    """
     with store.write() as db:
         _release_expired(db, now)
         until = now + 60 * store.settings.lease_minutes
-        row = db.execute(
-            "UPDATE leases SET until = ? WHERE id = (SELECT id FROM leases WHERE annotator = ? AND state = 'live' "
-            "ORDER BY id LIMIT 1) RETURNING *",
-            (until, annotator),
-        ).fetchone()
+        row = _begun(db, store, annotator, until)
         if row is None:
             item = _choose(db, store, annotator)
             row = None if item is None else _lease(db, item, annotator, now, until)
@@ -95,8 +94,15 @@ def record(store: Store, lease: int, annotator: int, answer: Answer, *, now: flo
         )
         if not insert_label(db, row["item"], annotator, label):
             return False
+        if shows_critiques(store, task.item):
+            db.execute("UPDATE leases SET state = 'second' WHERE id = ?", (lease,))
         settle_votes(db, store.settings, row["item"])
     return True
+
+
+def shows_critiques(store: Store, item: Item) -> bool:
+    """Whether people see the critiques of an item after their first vote, and vote again."""
+    return store.settings.show_critiques and bool(item.critiques) and not item.is_quiz and item.kind != "edit"
 
 
 def record_second(store: Store, lease: int, annotator: int, answer: Answer) -> bool:
@@ -110,6 +116,8 @@ def record_second(store: Store, lease: int, annotator: int, answer: Answer) -> b
             "(SELECT item FROM leases WHERE id = ?)",
             (answer.model_dump_json(), annotator, lease),
         )
+        if changed.rowcount == 1:
+            db.execute("UPDATE leases SET state = 'done' WHERE id = ?", (lease,))
     return changed.rowcount == 1
 
 
@@ -165,6 +173,22 @@ def _release_expired(db: sqlite3.Connection, now: float) -> None:
     ).fetchall()
     for row in expired:
         db.execute("UPDATE items SET taken = taken - 1 WHERE id = ?", (row["item"],))
+
+
+def _begun(db: sqlite3.Connection, store: Store, annotator: int, until: float) -> sqlite3.Row | None:
+    """The lease whose second vote is awaited, else the one that is open, which now holds `until` then."""
+    row: sqlite3.Row | None = None
+    if store.settings.show_critiques:
+        row = db.execute(
+            "SELECT * FROM leases WHERE annotator = ? AND state = 'second' ORDER BY id LIMIT 1", (annotator,)
+        ).fetchone()
+    if row is None:
+        row = db.execute(
+            "UPDATE leases SET until = ? WHERE id = (SELECT id FROM leases WHERE annotator = ? AND state = 'live' "
+            "ORDER BY id LIMIT 1) RETURNING *",
+            (until, annotator),
+        ).fetchone()
+    return row
 
 
 def _choose(db: sqlite3.Connection, store: Store, annotator: int) -> int | None:
