@@ -195,6 +195,37 @@ def test_known_answers_come_in_their_share_to_everyone(tmp_path: Path) -> None:
         assert sum(item.gold is not None for item in seen) == 10
 
 
+def test_nobody_can_tell_known_answers_by_their_place_or_learn_their_order(tmp_path: Path) -> None:
+    """One in each ten, at places that differ from ten to ten and from person to person, in orders of their own."""
+    items = [pair(n) for n in range(60)] + [gold_pair(1000 + n) for n in range(6)]
+    store = project(tmp_path, items, gold_share=0.1, overlap=2)
+    places, orders = {}, {}
+    for name in ("ann", "bo"):
+        seen = [label(store, name).item for _ in range(60)]
+        places[name] = [n for n, item in enumerate(seen) if item.gold is not None]
+        orders[name] = [item.key for item in seen if item.gold is not None]
+    assert [n // 10 for n in places["ann"]] == [n // 10 for n in places["bo"]] == [0, 1, 2, 3, 4, 5]
+    assert len({n % 10 for n in places["ann"]}) > 2
+    assert places["ann"] != places["bo"]
+    assert sorted(orders["ann"]) == sorted(orders["bo"])
+    assert orders["ann"] != orders["bo"]
+
+
+def test_a_known_answer_that_was_not_given_in_time_comes_again(tmp_path: Path) -> None:
+    """What is offered depends on what a person has labelled, not on how often they ask."""
+    items = [pair(n) for n in range(20)] + [gold_pair(1000 + n) for n in range(9)]
+    store = project(tmp_path, items, gold_share=0.5)
+    ann, now, found = number_of(store, "ann"), NOON, 0
+    for _ in range(8):
+        task = next_task(store, ann, now=now)
+        now += 31 * MINUTE
+        again = next_task(store, ann, now=now)
+        assert again.item == task.item
+        found += again.item.gold is not None
+        record(store, again.lease, ann, FIRST, now=now)
+    assert found == 4
+
+
 def test_the_quiz_comes_first_and_must_be_passed(tmp_path: Path) -> None:
     store = project(tmp_path, [pair(1), quiz_pair(2), quiz_pair(3)], quiz_pass=0.7)
     ann, bo = number_of(store, "ann"), number_of(store, "bo")
@@ -220,16 +251,50 @@ def test_the_second_vote_stands_beside_the_first(tmp_path: Path) -> None:
     assert (entry.labels[0].answer, entry.labels[0].after_aid, entry.labels[0].final) == (FIRST, SECOND, SECOND)
 
 
+def test_a_second_vote_that_is_to_come_is_asked_for_until_it_is_there(tmp_path: Path) -> None:
+    """Days later, too, and before a task that is open; not while the project shows no critiques."""
+    items = [pair(n, critiques=("of first", "of second")) for n in range(3)]
+    store = project(tmp_path, items, show_critiques=True, overlap=1)
+    ann = number_of(store, "ann")
+    late, later = next_task(store, ann, now=NOON), NOON + 31 * MINUTE
+    next_task(store, number_of(store, "bo"), now=later)  # takes what ann had
+    open_task = next_task(store, ann, now=later)
+    record(store, late.lease, ann, FIRST, now=later)
+    for now in (later, later + 9000 * MINUTE):
+        again = next_task(store, ann, now=now)
+        assert (again.item, again.shown, again.first_vote) == (late.item, late.shown, FIRST)
+    write_settings(tmp_path, store.settings.model_copy(update={"show_critiques": False}))
+    assert next_task(Store.open(tmp_path), ann, now=later).first_vote is None
+    assert record_second(store, late.lease, ann, SECOND)
+    assert next_task(store, ann, now=later).item == open_task.item
+    assert taken_is_true(store)
+
+
 def test_a_label_says_under_which_guidelines_and_how_long(tmp_path: Path) -> None:
     store = project(tmp_path, [pair(1), pair(2)])
     label(store, "ann")
     (tmp_path / "guidelines.md").write_text("# New rules\n")
     again = Store.open(tmp_path)
+    again.notice_guidelines()
     label(again, "ann")
     labels = [label for entry in again.labelled_items() for label in entry.labels]
     assert sorted(label.guidelines for label in labels) == [1, 2]
     assert [label.seconds for label in labels] == [5.0, 5.0]
     assert again.guidelines(1)[1] != again.guidelines()[1] == "# New rules\n"
+
+
+def test_a_label_has_the_guidelines_its_task_was_opened_under(tmp_path: Path) -> None:
+    """Version 2 comes while a task is open: the label says 1. Opened anew after its lease, it says 2."""
+    store = project(tmp_path, [pair(1)])
+    ann, bo = number_of(store, "ann"), number_of(store, "bo")
+    of_ann, of_bo = next_task(store, ann, now=NOON), next_task(store, bo, now=NOON)
+    (tmp_path / "guidelines.md").write_text("# New rules\n")
+    store.notice_guidelines()
+    record(store, of_ann.lease, ann, FIRST, now=NOON)
+    assert next_task(store, bo, now=NOON + 31 * MINUTE).lease == of_bo.lease
+    record(store, of_bo.lease, bo, FIRST, now=NOON + 31 * MINUTE)
+    (entry,) = store.labelled_items()
+    assert {label.annotator: label.guidelines for label in entry.labels} == {"ann": 1, "bo": 2}
 
 
 def test_a_dialogue_grows_by_what_follows_what_is_there(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from tests.labelling.browser import Browser, Page, open_project
-from tests.labelling.world import graded, pair, question, quiz_pair
+from tests.labelling.world import graded, pair, project, question, quiz_pair
 
+from trimtab.labelling.dashboard import summarise
 from trimtab.labelling.records import Answer, Item, Label, TooHard
 from trimtab.labelling.store import Store
+from trimtab.labelling.web.serve import listen, serve
 
 
 def labels(store: Store) -> list[Label]:
@@ -155,6 +157,21 @@ def test_the_second_vote_after_the_critiques(tmp_path: Path) -> None:
     assert label.answer.preference == -label.after_aid.preference != 0
 
 
+def test_a_second_vote_is_asked_for_again_by_whoever_left_before_it(tmp_path: Path) -> None:
+    """The task's page is that of the second vote, until it is given."""
+    critiques = ("of first", "of second")
+    items = [pair(n, critiques=critiques) for n in range(2)]
+    store, app, secrets = open_project(tmp_path, items, show_critiques=True)
+    Browser(app, secrets["ann"]).send(preference="1")
+    ann = Browser(app, secrets["ann"])
+    again = ann.page()
+    assert "Do you still think so?" in again.text
+    assert "of first" in again.text
+    assert "of first" not in ann.send("/second", again, preference="-1").text
+    (label,) = labels(store)
+    assert label.answer.preference == -label.after_aid.preference != 0
+
+
 def test_critiques_are_not_shown_where_the_project_does_not_say_so(tmp_path: Path) -> None:
     _, ann = ann_on(tmp_path, pair(1, critiques=("of first", "of second")))
     lease = ann.page().hidden("lease")
@@ -221,6 +238,19 @@ def test_a_second_vote_that_lacks_something_comes_back_with_the_critiques(tmp_pa
     ann.send("/second", second, too_hard="1")
     (label,) = labels(store)
     assert label.after_aid == TooHard()
+
+
+def test_serving_publishes_the_guidelines_and_opening_the_project_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path, [])
+    (tmp_path / "guidelines.md").write_text("# New rules\n")
+    store = Store.open(tmp_path)
+    assert store.guidelines()[0] == 1
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    with listen("127.0.0.1", 0) as listener:
+        serve(store, listener, summarise=summarise)
+    assert store.guidelines() == (2, "# New rules\n")
 
 
 def test_a_page_that_is_not_there_shows_the_way_back(tmp_path: Path) -> None:

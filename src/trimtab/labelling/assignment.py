@@ -15,6 +15,10 @@ from trimtab.errors import LabellingError
 from trimtab.labelling.records import Answer, Compared, Graded, Item, Label, Ranked, TooHard, Turn, misfit
 from trimtab.labelling.store import Store, insert_label, read_answer, utc_now
 from trimtab.labelling.votes_wanted import direction, settle_votes
+from trimtab.seeds import mix
+
+GOLD_PLACE, GOLD_ORDER = 0, 1
+"""Streams of chance of each annotator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +50,14 @@ class Progress:
 
 
 def next_task(store: Store, annotator: int, *, now: float) -> Task | None:
-    """The task a person has open, else a new one, leased to them; None when there is none for them (now)."""
+    """What a person began, else a new task, leased to them; None when there is none for them (now).
+
+    A vote after the critiques that is still to come is first: the task then has its `first_vote`.
+    """
     with store.write() as db:
         _release_expired(db, now)
         until = now + 60 * store.settings.lease_minutes
-        row = db.execute(
-            "UPDATE leases SET until = ? WHERE id = (SELECT id FROM leases WHERE annotator = ? AND state = 'live' "
-            "ORDER BY id LIMIT 1) RETURNING *",
-            (until, annotator),
-        ).fetchone()
+        row = _begun(db, store, annotator, until)
         if row is None:
             item = _choose(db, store, annotator)
             row = None if item is None else _lease(db, item, annotator, now, until)
@@ -81,19 +84,25 @@ def record(store: Store, lease: int, annotator: int, answer: Answer, *, now: flo
         raise LabellingError(problem)
     with store.write() as db:
         row = db.execute("SELECT * FROM leases WHERE id = ?", (lease,)).fetchone()
-        version = db.execute("SELECT COALESCE(MAX(version), 0) FROM guidelines").fetchone()[0]
         label = Label(
             annotator="",
             answer=answer,
             order=task.shown,
-            guidelines=version,
+            guidelines=row["guidelines"],
             seconds=max(now - row["opened"], 0.0),
             at=utc_now(),
         )
         if not insert_label(db, row["item"], annotator, label):
             return False
+        if shows_critiques(store, task.item):
+            db.execute("UPDATE leases SET state = 'second' WHERE id = ?", (lease,))
         settle_votes(db, store.settings, row["item"])
     return True
+
+
+def shows_critiques(store: Store, item: Item) -> bool:
+    """Whether people see the critiques of an item after their first vote, and vote again."""
+    return store.settings.show_critiques and bool(item.critiques) and not item.is_quiz and item.kind != "edit"
 
 
 def record_second(store: Store, lease: int, annotator: int, answer: Answer) -> bool:
@@ -107,6 +116,8 @@ def record_second(store: Store, lease: int, annotator: int, answer: Answer) -> b
             "(SELECT item FROM leases WHERE id = ?)",
             (answer.model_dump_json(), annotator, lease),
         )
+        if changed.rowcount == 1:
+            db.execute("UPDATE leases SET state = 'done' WHERE id = ?", (lease,))
     return changed.rowcount == 1
 
 
@@ -164,21 +175,39 @@ def _release_expired(db: sqlite3.Connection, now: float) -> None:
         db.execute("UPDATE items SET taken = taken - 1 WHERE id = ?", (row["item"],))
 
 
+def _begun(db: sqlite3.Connection, store: Store, annotator: int, until: float) -> sqlite3.Row | None:
+    """The lease whose second vote is awaited, else the one that is open, which now holds `until` then."""
+    row: sqlite3.Row | None = None
+    if store.settings.show_critiques:
+        row = db.execute(
+            "SELECT * FROM leases WHERE annotator = ? AND state = 'second' ORDER BY id LIMIT 1", (annotator,)
+        ).fetchone()
+    if row is None:
+        row = db.execute(
+            "UPDATE leases SET until = ? WHERE id = (SELECT id FROM leases WHERE annotator = ? AND state = 'live' "
+            "ORDER BY id LIMIT 1) RETURNING *",
+            (until, annotator),
+        ).fetchone()
+    return row
+
+
 def _choose(db: sqlite3.Connection, store: Store, annotator: int) -> int | None:
     """The quiz first; a known answer now and then; else the item that needs the fewest more votes."""
     unseen = "NOT EXISTS (SELECT 1 FROM labels WHERE labels.item = items.id AND labels.annotator = ?)"
-    golden = f"SELECT id FROM items WHERE wanted IS NULL AND is_quiz = ? AND {unseen} ORDER BY place LIMIT 1"
+    golden = f"SELECT id FROM items WHERE wanted IS NULL AND is_quiz = ? AND {unseen} ORDER BY place"
     done = progress(store, annotator)
     if not done.in_quiz and not _passed(store, done):
         return None
-    row = None
-    if done.in_quiz or _gold_given(db, annotator) < store.settings.gold_share * done.labelled:
-        row = db.execute(golden, (done.in_quiz, annotator)).fetchone()
-    if row is None:
-        row = db.execute(
-            f"SELECT id FROM items WHERE taken < wanted AND {unseen} ORDER BY priority DESC, taken DESC, place LIMIT 1",
-            (annotator,),
-        ).fetchone()
+    if done.in_quiz:
+        return int(db.execute(golden, (True, annotator)).fetchone()["id"])
+    if _gold_given(db, annotator) < _gold_due(annotator, done.labelled, store.settings.gold_share):
+        left = [int(row["id"]) for row in db.execute(golden, (False, annotator))]
+        if left:
+            return min(left, key=lambda item: _drawn(annotator, GOLD_ORDER, item))
+    row = db.execute(
+        f"SELECT id FROM items WHERE taken < wanted AND {unseen} ORDER BY priority DESC, taken DESC, place LIMIT 1",
+        (annotator,),
+    ).fetchone()
     return None if row is None else int(row["id"])
 
 
@@ -189,6 +218,20 @@ def passed_quiz(store: Store, annotator: int) -> bool:
 
 def _passed(store: Store, done: Progress) -> bool:
     return not done.in_quiz and done.quiz_right >= store.settings.quiz_pass * done.quiz_total
+
+
+def _gold_due(annotator: int, labelled: int, share: float) -> int:
+    """How many known answers a person should have had after their next item: one in each 1 / `share` items.
+
+    Its place there is drawn for the person and the block, so that nobody can count to it, and a reload gives it again.
+    """
+    block, reached = divmod(labelled * share, 1)
+    return int(block) + (reached + share > _drawn(annotator, GOLD_PLACE, int(block)))
+
+
+def _drawn(*stream: int) -> float:
+    """A number from 0 to 1 by chance, the same whenever it is asked for."""
+    return random.Random(mix(*stream)).random()
 
 
 def _gold_given(db: sqlite3.Connection, annotator: int) -> int:
@@ -207,9 +250,10 @@ def _lease(db: sqlite3.Connection, item: int, annotator: int, now: float, until:
     shown = list(range(len(record.responses)))
     random.SystemRandom().shuffle(shown)
     row: sqlite3.Row = db.execute(
-        "INSERT INTO leases (item, annotator, shown, opened, until, state) VALUES (?, ?, ?, ?, ?, 'live') "
-        "ON CONFLICT (item, annotator) DO UPDATE SET state = 'live', until = excluded.until, opened = excluded.opened "
-        "RETURNING *",
+        "INSERT INTO leases (item, annotator, shown, guidelines, opened, until, state) "
+        "VALUES (?, ?, ?, (SELECT COALESCE(MAX(version), 0) FROM guidelines), ?, ?, 'live') "
+        "ON CONFLICT (item, annotator) DO UPDATE SET state = 'live', until = excluded.until, opened = excluded.opened, "
+        "guidelines = excluded.guidelines RETURNING *",
         (item, annotator, json.dumps(shown), now, until),
     ).fetchone()
     db.execute("UPDATE items SET taken = taken + 1 WHERE id = ?", (item,))

@@ -146,7 +146,7 @@ class Label(Record):
 
     `order[i]` is the number of the response shown at place i. `answer` is in the item's order, whatever was shown;
     `after_aid` is the second vote, of those who saw the critiques after their first. `guidelines` is the version in
-    force; `seconds` is how long the item was open; `at` is when the first vote came, in UTC.
+    force when the item was opened; `seconds` is how long it was open; `at` is when the first vote came, in UTC.
     """
 
     annotator: str

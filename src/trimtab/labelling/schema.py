@@ -1,6 +1,6 @@
 """The tables of a project's database."""
 
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE items (
@@ -43,15 +43,17 @@ CREATE TABLE leases (
     item INTEGER NOT NULL REFERENCES items (id),
     annotator INTEGER NOT NULL REFERENCES annotators (id),
     shown TEXT NOT NULL,                -- the order of the responses, as JSON
+    guidelines INTEGER NOT NULL,        -- the version in force when it was opened
     opened REAL NOT NULL,
     until REAL NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('live', 'expired', 'done')),
+    state TEXT NOT NULL CHECK (state IN ('live', 'expired', 'second', 'done')),  -- second: a vote after the critiques
     draft TEXT NOT NULL DEFAULT '',
     turns TEXT NOT NULL DEFAULT '[]',   -- of a red-team dialogue so far, as JSON
     UNIQUE (item, annotator)
 );
 CREATE INDEX live_leases ON leases (until) WHERE state = 'live';
 CREATE INDEX leases_of ON leases (annotator) WHERE state = 'live';
+CREATE INDEX second_votes ON leases (annotator) WHERE state = 'second';
 
 CREATE TABLE labels (
     id INTEGER PRIMARY KEY,

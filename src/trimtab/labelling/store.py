@@ -80,7 +80,6 @@ class Store:
             raise LabellingError(f"{folder / DATABASE} is no database: {error}") from error
         if version != VERSION:
             raise LabellingError(f"{folder / DATABASE} has version {version}; this trimtab reads version {VERSION}")
-        store.notice_guidelines()
         return store
 
     # Transactions ---------------------------------------------------------------------------------------------------
@@ -120,7 +119,7 @@ class Store:
     # Guidelines -----------------------------------------------------------------------------------------------------
 
     def notice_guidelines(self) -> None:
-        """Keep `guidelines.md` as a new version if it has changed."""
+        """Publish `guidelines.md` as a new version if it has changed. Only for serving: it may be half edited."""
         try:
             text = (self.folder / GUIDELINES).read_text()
         except OSError as error:

@@ -94,7 +94,7 @@ class Web:
     # Labelling ------------------------------------------------------------------------------------------------------
 
     def task(self, person: SignedIn) -> Response:
-        """The next thing to label, or word that there is none."""
+        """The next thing to label, a second vote that is still to come first, or word that there is none."""
         if person.is_lead:
             return RedirectResponse("/dashboard", 303)
         task = assignment.next_task(self.store, person.id, now=time.time())
@@ -102,7 +102,7 @@ class Web:
         if task is None:
             failed = not progress.in_quiz and not assignment.passed_quiz(self.store, person.id)
             return self.pages.nothing_left(person, progress, failed_quiz=failed)
-        return self.pages.task(person, task, progress)
+        return self.pages.task(person, task, progress, second=task.first_vote is not None)
 
     def answer(self, person: SignedIn, sent: Sent) -> Response:
         """An answer: taken once, however often it is sent."""
@@ -116,7 +116,7 @@ class Web:
         assignment.record(self.store, task.lease, person.id, answer, now=time.time())
         if task.item.is_quiz:
             return RedirectResponse(f"/quiz/{task.lease}", 303)
-        if self._may_see_critiques(task):
+        if assignment.shows_critiques(self.store, task.item):
             return RedirectResponse(f"/second/{task.lease}", 303)
         return RedirectResponse("/", 303)
 
@@ -130,7 +130,7 @@ class Web:
     def second(self, lease: int, person: SignedIn) -> Response:
         """The same task with critiques, for a second vote."""
         task = self._own(person, lease)
-        if not self._may_see_critiques(task) or task.first_vote is None:
+        if not assignment.shows_critiques(self.store, task.item) or task.first_vote is None:
             return RedirectResponse("/", 303)
         return self.pages.task(person, task, assignment.progress(self.store, person.id), second=True)
 
@@ -138,7 +138,7 @@ class Web:
         """The vote after the critiques."""
         fields = _genuine(person, sent)
         task = self._task(person, fields)
-        if not self._may_see_critiques(task) or task.first_vote is None:
+        if not assignment.shows_critiques(self.store, task.item) or task.first_vote is None:
             return RedirectResponse("/", 303)
         try:
             answer = forms.read_answer(task.item.kind, task.shown, fields)
@@ -219,10 +219,6 @@ class Web:
 
     def _own(self, person: Person, lease: int) -> Task:
         return assignment.task_of(self.store, lease, person.id)
-
-    def _may_see_critiques(self, task: Task) -> bool:
-        item = task.item
-        return self.store.settings.show_critiques and bool(item.critiques) and not item.is_quiz and item.kind != "edit"
 
 
 async def signed_in(request: Request) -> Person:

@@ -37,12 +37,14 @@ def serve(
     hosts: frozenset[str] = LOOPBACK,
     on_stop: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until a signal ends it; requests that have begun are finished. Empty `hosts` answers to any name.
+    """Publish the guidelines, and serve until a signal ends it; requests that have begun are finished.
 
-    Only then there may be a proxy, whose word (of this machine) is taken for where a request came from.
+    Empty `hosts` answers to any name. Only then there may be a proxy, whose word (of this machine) is taken for where a
+    request came from.
     """
     import uvicorn
 
+    store.notice_guidelines()
     app: Any = application(store, summarise, model, hosts)
     config = uvicorn.Config(
         app,
