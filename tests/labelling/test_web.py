@@ -118,7 +118,8 @@ def test_what_cannot_be_judged_is_an_answer(tmp_path: Path) -> None:
         (graded(1), {}, "give a grade"),
         (graded(1), {"score": "3", "flags": "blue"}, "could not be read"),
         (Item(kind="demonstrate", prompt=question("q")), {"text": "  "}, "write an answer"),
-        (Item(kind="rank", prompt=question("q"), responses=("a", "b")), {"rank_0": "1"}, "could not be read"),
+        (Item(kind="rank", prompt=question("q"), responses=("a", "b")), {"rank_0": "1"}, "every answer a place"),
+        (Item(kind="rank", prompt=question("q"), responses=("a", "b")), {"rank_0": "1", "rank_1": "x"}, "not be read"),
     ],
 )
 def test_a_form_that_lacks_something_comes_back_with_what_was_filled_in(
@@ -153,6 +154,46 @@ def test_the_second_vote_after_the_critiques(tmp_path: Path) -> None:
     ann.send("/second", second, preference="-1")
     (label,) = labels(store)
     assert label.answer.preference == -label.after_aid.preference != 0
+
+
+def places(page: Page) -> list[tuple[str | None, str | None]]:
+    """Letters of the answers as they stand on a page, each with the place chosen for it."""
+    letters = [a["data-letter"] for a in page.named("section") if "data-letter" in a]
+    chosen = [a["value"] for a in page.named("option") if "selected" in a]
+    return list(zip(letters, chosen or [None] * len(letters), strict=True))
+
+
+def test_a_second_vote_of_a_ranking_begins_with_the_order_of_the_first(tmp_path: Path) -> None:
+    """Moving B up from C, A, B must give C, B, A. Each critique stays with its answer, and sent untouched, the vote."""
+    item = Item(kind="rank", prompt=question("q"), responses=("r0", "r1", "r2"), critiques=("c0", "c1", "c2"))
+    store, ann = ann_on(tmp_path, item, show_critiques=True)
+    second = Page(ann.send(rank_0="2", rank_1="3", rank_2="1").text)
+    assert places(second) == [("C", "1"), ("A", "2"), ("B", "3")]
+    left, middle, right = labels(store)[0].order
+    texts = [text for number in (right, left, middle) for text in (f"r{number}", f"c{number}")]
+    assert sorted(texts, key=second.text.index) == texts
+    ann.send("/second", second, rank_0="2", rank_1="3", rank_2="1")
+    (label,) = labels(store)
+    assert label.answer.tiers == label.after_aid.tiers == ((right,), (left,), (middle,))
+
+
+def test_a_ranking_nobody_has_touched_is_refused(tmp_path: Path) -> None:
+    """What a browser sends is the first option where none is selected: no place."""
+    store, ann = ann_on(tmp_path, Item(kind="rank", prompt=question("q"), responses=("a", "b", "c")))
+    page = ann.page()
+    assert places(page) == [("A", None), ("B", None), ("C", None)]
+    assert [a["value"] for a in page.named("option")] == ["", "1", "2", "3"] * 3
+    refused = ann.send(page=page, rank_0="", rank_1="", rank_2="")
+    assert refused.status_code == 400
+    assert "Please give every answer a place" in refused.text
+    assert labels(store) == []
+
+
+def test_a_ranking_half_done_comes_back_as_it_was(tmp_path: Path) -> None:
+    _, ann = ann_on(tmp_path, Item(kind="rank", prompt=question("q"), responses=("a", "b")))
+    page = Page(ann.send(rank_0="2", rank_1="").text)
+    assert [a["value"] for a in page.named("option") if "selected" in a] == ["2"]
+    assert [a["data-letter"] for a in page.named("section") if "data-letter" in a] == ["A", "B"]
 
 
 def test_critiques_are_not_shown_where_the_project_does_not_say_so(tmp_path: Path) -> None:

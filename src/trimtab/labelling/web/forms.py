@@ -55,7 +55,10 @@ def _compared(shown: Sequence[int], fields: Fields, _: Sequence[Turn]) -> dict[s
 
 
 def _ranked(shown: Sequence[int], fields: Fields, _: Sequence[Turn]) -> dict[str, object]:
-    ranks = [_number(first(fields, f"rank_{place}")) for place in range(len(shown))]
+    places = [first(fields, f"rank_{at}") for at in range(len(shown))]
+    if not all(places):
+        raise LabellingError("Please give every answer a place, or say that you cannot judge.")
+    ranks = [_number(place) for place in places]
     tiers = [[shown[i] for i, rank in enumerate(ranks) if rank == r] for r in sorted(set(ranks))]
     return {"tiers": tiers}
 

@@ -90,7 +90,9 @@ class Pages:
             progress=progress,
             problem=problem,
             question="Do you still think so?" if second else QUESTIONS[item.kind],
-            answers=[(letter, item.responses[number]) for letter, number in zip(letters, task.shown, strict=True)],
+            answers=[
+                (at, letters[at], item.responses[task.shown[at]]) for at in _from_first_place(chosen, len(task.shown))
+            ],
             critiques=[item.critiques[number] for number in task.shown] if second else [],
             second=second,
             chosen=chosen,
@@ -154,6 +156,12 @@ def _as_chosen(sent: forms.Fields, places: int) -> dict[str, Any]:
     if "flags" in sent:
         chosen["flags"] = list(sent["flags"])
     ranks = [forms.first(sent, f"rank_{place}") for place in range(places)]
-    if ranks and all(rank.isdecimal() and len(rank) < 3 for rank in ranks):
-        chosen["ranks"] = [int(rank) for rank in ranks]
+    if any(ranks):
+        chosen["ranks"] = [int(rank) if rank.isdecimal() and len(rank) < 3 else 0 for rank in ranks]
     return chosen
+
+
+def _from_first_place(chosen: dict[str, Any], places: int) -> list[int]:
+    """The answers in the order they stand in: as shown, or once all are placed by place. Moving one starts from it."""
+    ranks = chosen.get("ranks", [0] * places)
+    return sorted(range(places), key=ranks.__getitem__) if all(ranks) else list(range(places))

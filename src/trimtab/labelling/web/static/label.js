@@ -55,9 +55,8 @@ if (ranking) {
     if (!button) return;
     const answer = button.closest(".answer"), by = Number(button.dataset.move);
     const other = by < 0 ? answer.previousElementSibling : answer.nextElementSibling;
-    if (!other) return;
-    other[by < 0 ? "before" : "after"](answer);
-    number();
+    if (other) other[by < 0 ? "before" : "after"](answer);
+    number(); // at the end, too: that is how to say that the order is right as it stands
     button.focus();
   });
   ranking.addEventListener("keydown", (event) => {
