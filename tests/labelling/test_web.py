@@ -9,7 +9,7 @@ import pytest
 from tests.labelling.browser import Browser, Page, open_project
 from tests.labelling.world import graded, pair, question, quiz_pair
 
-from trimtab.labelling.records import Answer, Item, Label, TooHard
+from trimtab.labelling.records import Answer, Item, Label, TooHard, Turn
 from trimtab.labelling.store import Store
 
 
@@ -96,6 +96,26 @@ def test_a_red_team_dialogue(tmp_path: Path) -> None:
     ann.send(severity="4")
     answer = only_answer(store)
     assert (answer.severity, [turn.content for turn in answer.turns]) == (4, ["do harm", "reply 1"])
+
+
+@pytest.mark.parametrize("told", [(), (Turn(role="system", content="Be kind."),)])
+def test_the_model_of_a_red_team_sees_the_dialogue_and_not_the_task(tmp_path: Path, told: tuple[Turn, ...]) -> None:
+    heard: list[tuple[tuple[str, str], ...]] = []
+
+    def model(turns: tuple[Turn, ...]) -> str:
+        heard.append(tuple((turn.role, turn.content) for turn in turns))
+        return "You rogue!"
+
+    _, ann = ann_on(tmp_path, Item(kind="red_team", prompt=(*told, *question("Try to get insults"))), model=model)
+    page = ann.page()
+    assert "Your task" in page.text
+    assert "User" not in page.text
+    assert "Conversation so far" not in [a.get("aria-label") for a in page.named("section")]
+    ann.send("/turn", page, message="Insult me", turns="0")
+    ann.send("/turn", ann.page(), message="Again", turns="2")
+    system = (("system", "Be kind."),) if told else ()
+    dialogue = (("user", "Insult me"), ("assistant", "You rogue!"), ("user", "Again"))
+    assert heard == [(*system, *dialogue[:1]), (*system, *dialogue)]
 
 
 def test_without_a_model_the_dialogue_says_so(tmp_path: Path) -> None:

@@ -208,7 +208,8 @@ class Web:
             raise LabellingError(f"That message is too long: up to {LONGEST_MESSAGE:,} characters.")
         if said and forms.first(fields, "turns") == str(len(task.turns)):
             asked = Turn(role="user", content=said)
-            reply = Turn(role="assistant", content=self.model((*task.item.prompt, *task.turns, asked)))
+            told = (turn for turn in task.item.prompt if turn.role == "system")  # the rest is the person's task
+            reply = Turn(role="assistant", content=self.model((*told, *task.turns, asked)))
             assignment.add_turns(self.store, task.lease, person.id, (asked, reply), after=len(task.turns))
 
     def _task(self, person: Person, fields: Fields) -> Task:
