@@ -216,6 +216,19 @@ def test_a_ranking_half_done_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [a["data-letter"] for a in page.named("section") if "data-letter" in a] == ["A", "B"]
 
 
+def test_a_reason_comes_back_as_it_was_typed(tmp_path: Path) -> None:
+    """A Hebrew one may hold marks of direction; markup is still text."""
+    reason = "\u05d8\u05d5\u05d1 C++\u200f </textarea><b>"
+    store, ann = ann_on(tmp_path, pair(1, critiques=("of first", "of second")), show_critiques=True)
+    pages = [ann.send(reason=reason), ann.send(preference="1", reason=reason)]
+    for answer in pages:
+        assert reason in Page(answer.text).text
+        assert "<b>" not in answer.text
+    ann.send("/second", Page(pages[1].text), preference="1", reason=reason)
+    (label,) = labels(store)
+    assert label.answer.reason == label.after_aid.reason == reason
+
+
 def test_critiques_are_not_shown_where_the_project_does_not_say_so(tmp_path: Path) -> None:
     _, ann = ann_on(tmp_path, pair(1, critiques=("of first", "of second")))
     lease = ann.page().hidden("lease")
