@@ -77,6 +77,40 @@ def test_a_demonstration_and_its_draft(tmp_path: Path) -> None:
     assert only_answer(store).text == "two\nlines"
 
 
+@pytest.mark.parametrize("kind", ["compare", "demonstrate"])
+def test_a_reason_is_kept_beside_the_draft(tmp_path: Path, kind: str) -> None:
+    """In the fields the script keeps, and as it was typed. A form that was sent says more than the draft."""
+    item = pair(1) if kind == "compare" else Item(kind="demonstrate", prompt=question("q"))
+    _, ann = ann_on(tmp_path, item)
+    drafted = [a["name"] for a in ann.page().named("textarea") if "data-draft" in a]
+    assert drafted == (["reason"] if kind == "compare" else ["text", "reason"])
+    ann.send("/draft", reason="50 % & more =\n\u200f", **({"text": "half"} if "text" in drafted else {}))
+    assert "50 % & more =\n\u200f" in ann.page().text
+    assert ("half" in ann.page().text) == ("text" in drafted)
+    assert "50 %" not in ann.send(reason="").text
+
+
+def test_a_message_is_kept_until_it_is_said(tmp_path: Path) -> None:
+    """Also when the draft comes after the message, as it does from a page that is being left."""
+    _, ann = ann_on(tmp_path, Item(kind="red_team"), model=lambda turns: "reply")
+    page = ann.page()
+    assert [a["name"] for a in page.named("textarea") if "data-draft" in a] == ["message", "reason"]
+    typed = {"message": "do har", "reason": "so far", "turns": "0"}
+    ann.send("/draft", page, **typed)
+    assert "do har" in ann.page().text
+    ann.send("/turn", page, message="say it", turns="0")
+    ann.send("/draft", page, **typed)
+    assert "do har" not in ann.page().text
+    assert "so far" in ann.page().text
+
+
+def test_the_reason_of_a_second_vote_is_no_draft(tmp_path: Path) -> None:
+    """The task has been sent, so there is nothing left to keep it with, and the page must not say that it is kept."""
+    _, ann = ann_on(tmp_path, pair(1, critiques=("of first", "of second")), show_critiques=True)
+    second = Page(ann.send(preference="1").text)
+    assert [a["name"] for a in second.named("textarea") if "data-draft" in a] == []
+
+
 def test_an_edit_begins_with_the_response(tmp_path: Path) -> None:
     store, ann = ann_on(tmp_path, Item(kind="edit", prompt=question("q"), responses=("speling",)))
     assert "speling" in ann.page().text

@@ -151,8 +151,7 @@ class Web:
     def draft(self, person: SignedIn, sent: Sent) -> Response:
         """What was typed so far."""
         fields = _genuine(person, sent)
-        text = forms.first(fields, "text")[: forms.LONGEST_TEXT]
-        assignment.keep_draft(self.store, self._task(person, fields).lease, person.id, text)
+        assignment.keep_draft(self.store, self._task(person, fields).lease, person.id, forms.as_draft(fields))
         return Response(status_code=204)
 
     async def turn(self, person: SignedIn, sent: Sent) -> Response:

@@ -78,7 +78,8 @@ class Pages:
         """Something to label. `sent` is a form that could not be taken, shown again with the `problem`."""
         item = task.item
         letters = "ABCDEFGHI"[: len(task.shown)]
-        chosen = _as_chosen(sent or {}, len(task.shown))
+        kept = forms.read_draft(task.draft, len(task.turns))
+        chosen = {"reason": kept["reason"]} | _as_chosen(sent or {}, len(task.shown))
         if second and not sent and task.first_vote is not None:
             chosen = forms.shown_answer(task.first_vote, task.shown)
         return self._render(
@@ -103,7 +104,8 @@ class Pages:
             flags=FLAGS,
             severities=SEVERITIES,
             keys=KEYS.get(item.kind, ""),
-            draft=forms.first(sent or {}, "text") or task.draft or (item.responses[0] if item.kind == "edit" else ""),
+            draft=forms.first(sent or {}, "text") or kept["text"] or (item.responses[0] if item.kind == "edit" else ""),
+            message=kept["message"],
         )
 
     def quiz(self, person: Person, task: Task, progress: Progress) -> HTMLResponse:
