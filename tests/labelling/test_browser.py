@@ -247,13 +247,13 @@ return seen;
 SEND_AT_ONCE = "document.addEventListener('DOMContentLoaded', () => document.querySelector('.primary')?.click())"
 
 
-def rankings(number: int) -> list[Item]:
-    """Tasks that can be sent as they come: their first order would count as a ranking."""
-    return [Item(kind="rank", prompt=question(str(n)), responses=("zero", "one")) for n in range(number)]
+def edits(number: int) -> list[Item]:
+    """Tasks that can be sent as they come: they begin with the response."""
+    return [Item(kind="edit", prompt=question(str(n)), responses=("zero",)) for n in range(number)]
 
 
 def test_a_double_click_on_send_sends_once(people: Any) -> None:
-    store, ann = people(rankings(2), "ann")
+    store, ann = people(edits(2), "ann")
     with ann.turning_the_page():
         assert ann.run(SEND_TWICE) == [False, True]
     with ann.turning_the_page():
@@ -263,12 +263,12 @@ def test_a_double_click_on_send_sends_once(people: Any) -> None:
 
 def test_the_second_click_does_not_send_the_next_task(people: Any) -> None:
     """The click comes down as soon as the next page is there."""
-    store, ann = people(rankings(2), "ann")
+    store, ann = people(edits(2), "ann")
     script = ann.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SEND_AT_ONCE})
     with ann.turning_the_page():
         ann.click("form.task .primary")
     ann.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
-    assert ann.heading == "Put the answers in order, the best first."
+    assert ann.heading == "Make this answer better."
     assert len(labels(store)) == 1
     ann.driver.refresh()
     until(lambda: not ann.all("form.task[data-sent]"), "the page takes clicks")
@@ -306,7 +306,9 @@ def test_a_draft_survives_closing_the_tab_in_the_middle_of_a_word(people: Any) -
     ann.find("#text").send_keys("a kept sen")
     ann.driver.close()
     ann.driver.switch_to.window(first)
-    until(lambda: store.read("SELECT draft FROM leases")[0]["draft"] == "a kept sen", "the draft is kept")
+    until(
+        lambda: store.read("SELECT draft FROM leases")[0]["draft"].startswith("text=a+kept+sen&"), "the draft is kept"
+    )
     ann.open()
     assert ann.find("#text").get_property("value") == "a kept sen"
     ann.find("#text").send_keys("tence")
@@ -314,6 +316,23 @@ def test_a_draft_survives_closing_the_tab_in_the_middle_of_a_word(people: Any) -
     with ann.turning_the_page():
         ann.control_enter()
     assert [label.answer for label in labels(store)] == [Written(kind="demonstrate", text="a kept sentence")]
+
+
+def test_drafts_of_a_message_and_a_reason(people: Any) -> None:
+    """What has been said does not come back as a draft, however soon it was sent."""
+    _, ann = people([ITEMS["red_team"]], "ann")
+    for said in ("do harm", "more"):
+        ann.find("#message").send_keys(said)
+        ann.find("#reason").send_keys(said)
+        until(lambda: "Your draft is kept." in ann.text, "the page says so")
+        ann.open()
+        assert ann.find("#message").get_property("value") == said
+        ann.find("#message").send_keys("!")
+        with ann.turning_the_page():
+            ann.click("form.say button")
+        ann.open()
+        assert ann.find("#message").get_property("value") == ""
+    assert ann.find("#reason").get_property("value") == "do harmmore"
 
 
 def test_what_is_missing_is_said_and_what_was_written_stays(people: Any) -> None:
@@ -324,6 +343,22 @@ def test_what_is_missing_is_said_and_what_was_written_stays(people: Any) -> None
     assert "say which answer is better" in ann.find("[role=alert]").text
     assert ann.find("#reason").get_property("value") == "because"
     assert labels(store) == []
+    assert all("status of 400" in complaint for complaint in ann.complaints())
+
+
+def test_a_ranking_nobody_has_touched_is_refused(people: Any) -> None:
+    """The arrow of the answer that is first already says that the order is right as it stands."""
+    store, ann = people([ITEMS["rank"]], "ann")
+    with ann.turning_the_page():
+        ann.control_enter()
+    assert "every answer a place" in ann.find("[role=alert]").text
+    assert labels(store) == []
+    ann.tab_to("[data-letter=A] [data-move='-1']")
+    ann.keys("\ue007")  # Enter
+    assert "The order is A, B, C." in ann.text
+    with ann.turning_the_page():
+        ann.control_enter()
+    assert [label.answer for label in labels(store)] == [Ranked(tiers=as_shown(labels(store)[0], "A", "B", "C"))]
     assert all("status of 400" in complaint for complaint in ann.complaints())
 
 
@@ -365,6 +400,22 @@ def test_the_second_vote_after_the_critiques(people: Any) -> None:
     of_ann, of_bo = labels(store)
     assert (of_ann.answer.preference, of_ann.after_aid.preference) == ((2, -2) if of_ann.order[0] == 0 else (-2, 2))
     assert of_bo.answer == of_bo.after_aid == TooHard()
+
+
+def test_the_second_vote_of_a_ranking_starts_from_the_first(people: Any) -> None:
+    """First C, A, B; then B is moved up over A."""
+    item = ITEMS["rank"].model_copy(update={"critiques": ("of zero", "of one", "of two")})
+    store, ann = people([item], "ann", show_critiques=True)
+    ann.drag("[data-letter=C] h2", onto="[data-letter=A] h2")
+    with ann.turning_the_page():
+        ann.click("form.task .primary")
+    ann.click("[data-letter=B] [data-move='-1']")
+    assert "The order is C, B, A." in ann.text
+    with ann.turning_the_page():
+        ann.click("form.task .primary")
+    (label,) = labels(store)
+    assert label.answer == Ranked(tiers=as_shown(label, "C", "A", "B"))
+    assert label.after_aid == Ranked(tiers=as_shown(label, "C", "B", "A"))
 
 
 def test_two_at_once_and_what_the_lead_then_reads(people: Any) -> None:

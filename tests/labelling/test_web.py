@@ -10,7 +10,7 @@ from tests.labelling.browser import Browser, Page, open_project
 from tests.labelling.world import graded, pair, project, question, quiz_pair
 
 from trimtab.labelling.dashboard import summarise
-from trimtab.labelling.records import Answer, Item, Label, TooHard
+from trimtab.labelling.records import Answer, Item, Label, TooHard, Turn
 from trimtab.labelling.store import Store
 from trimtab.labelling.web.serve import listen, serve
 
@@ -79,6 +79,40 @@ def test_a_demonstration_and_its_draft(tmp_path: Path) -> None:
     assert only_answer(store).text == "two\nlines"
 
 
+@pytest.mark.parametrize("kind", ["compare", "demonstrate"])
+def test_a_reason_is_kept_beside_the_draft(tmp_path: Path, kind: str) -> None:
+    """In the fields the script keeps, and as it was typed. A form that was sent says more than the draft."""
+    item = pair(1) if kind == "compare" else Item(kind="demonstrate", prompt=question("q"))
+    _, ann = ann_on(tmp_path, item)
+    drafted = [a["name"] for a in ann.page().named("textarea") if "data-draft" in a]
+    assert drafted == (["reason"] if kind == "compare" else ["text", "reason"])
+    ann.send("/draft", reason="50 % & more =\n\u200f", **({"text": "half"} if "text" in drafted else {}))
+    assert "50 % & more =\n\u200f" in ann.page().text
+    assert ("half" in ann.page().text) == ("text" in drafted)
+    assert "50 %" not in ann.send(reason="").text
+
+
+def test_a_message_is_kept_until_it_is_said(tmp_path: Path) -> None:
+    """Also when the draft comes after the message, as it does from a page that is being left."""
+    _, ann = ann_on(tmp_path, Item(kind="red_team"), model=lambda turns: "reply")
+    page = ann.page()
+    assert [a["name"] for a in page.named("textarea") if "data-draft" in a] == ["message", "reason"]
+    typed = {"message": "do har", "reason": "so far", "turns": "0"}
+    ann.send("/draft", page, **typed)
+    assert "do har" in ann.page().text
+    ann.send("/turn", page, message="say it", turns="0")
+    ann.send("/draft", page, **typed)
+    assert "do har" not in ann.page().text
+    assert "so far" in ann.page().text
+
+
+def test_the_reason_of_a_second_vote_is_no_draft(tmp_path: Path) -> None:
+    """The task has been sent, so there is nothing left to keep it with, and the page must not say that it is kept."""
+    _, ann = ann_on(tmp_path, pair(1, critiques=("of first", "of second")), show_critiques=True)
+    second = Page(ann.send(preference="1").text)
+    assert [a["name"] for a in second.named("textarea") if "data-draft" in a] == []
+
+
 def test_an_edit_begins_with_the_response(tmp_path: Path) -> None:
     store, ann = ann_on(tmp_path, Item(kind="edit", prompt=question("q"), responses=("speling",)))
     assert "speling" in ann.page().text
@@ -98,6 +132,26 @@ def test_a_red_team_dialogue(tmp_path: Path) -> None:
     ann.send(severity="4")
     answer = only_answer(store)
     assert (answer.severity, [turn.content for turn in answer.turns]) == (4, ["do harm", "reply 1"])
+
+
+@pytest.mark.parametrize("told", [(), (Turn(role="system", content="Be kind."),)])
+def test_the_model_of_a_red_team_sees_the_dialogue_and_not_the_task(tmp_path: Path, told: tuple[Turn, ...]) -> None:
+    heard: list[tuple[tuple[str, str], ...]] = []
+
+    def model(turns: tuple[Turn, ...]) -> str:
+        heard.append(tuple((turn.role, turn.content) for turn in turns))
+        return "You rogue!"
+
+    _, ann = ann_on(tmp_path, Item(kind="red_team", prompt=(*told, *question("Try to get insults"))), model=model)
+    page = ann.page()
+    assert "Your task" in page.text
+    assert "User" not in page.text
+    assert "Conversation so far" not in [a.get("aria-label") for a in page.named("section")]
+    ann.send("/turn", page, message="Insult me", turns="0")
+    ann.send("/turn", ann.page(), message="Again", turns="2")
+    system = (("system", "Be kind."),) if told else ()
+    dialogue = (("user", "Insult me"), ("assistant", "You rogue!"), ("user", "Again"))
+    assert heard == [(*system, *dialogue[:1]), (*system, *dialogue)]
 
 
 def test_without_a_model_the_dialogue_says_so(tmp_path: Path) -> None:
@@ -120,7 +174,8 @@ def test_what_cannot_be_judged_is_an_answer(tmp_path: Path) -> None:
         (graded(1), {}, "give a grade"),
         (graded(1), {"score": "3", "flags": "blue"}, "could not be read"),
         (Item(kind="demonstrate", prompt=question("q")), {"text": "  "}, "write an answer"),
-        (Item(kind="rank", prompt=question("q"), responses=("a", "b")), {"rank_0": "1"}, "could not be read"),
+        (Item(kind="rank", prompt=question("q"), responses=("a", "b")), {"rank_0": "1"}, "every answer a place"),
+        (Item(kind="rank", prompt=question("q"), responses=("a", "b")), {"rank_0": "1", "rank_1": "x"}, "not be read"),
     ],
 )
 def test_a_form_that_lacks_something_comes_back_with_what_was_filled_in(
@@ -170,6 +225,59 @@ def test_a_second_vote_is_asked_for_again_by_whoever_left_before_it(tmp_path: Pa
     assert "of first" not in ann.send("/second", again, preference="-1").text
     (label,) = labels(store)
     assert label.answer.preference == -label.after_aid.preference != 0
+
+
+def places(page: Page) -> list[tuple[str | None, str | None]]:
+    """Letters of the answers as they stand on a page, each with the place chosen for it."""
+    letters = [a["data-letter"] for a in page.named("section") if "data-letter" in a]
+    chosen = [a["value"] for a in page.named("option") if "selected" in a]
+    return list(zip(letters, chosen or [None] * len(letters), strict=True))
+
+
+def test_a_second_vote_of_a_ranking_begins_with_the_order_of_the_first(tmp_path: Path) -> None:
+    """Moving B up from C, A, B must give C, B, A. Each critique stays with its answer, and sent untouched, the vote."""
+    item = Item(kind="rank", prompt=question("q"), responses=("r0", "r1", "r2"), critiques=("c0", "c1", "c2"))
+    store, ann = ann_on(tmp_path, item, show_critiques=True)
+    second = Page(ann.send(rank_0="2", rank_1="3", rank_2="1").text)
+    assert places(second) == [("C", "1"), ("A", "2"), ("B", "3")]
+    left, middle, right = labels(store)[0].order
+    texts = [text for number in (right, left, middle) for text in (f"r{number}", f"c{number}")]
+    assert sorted(texts, key=second.text.index) == texts
+    ann.send("/second", second, rank_0="2", rank_1="3", rank_2="1")
+    (label,) = labels(store)
+    assert label.answer.tiers == label.after_aid.tiers == ((right,), (left,), (middle,))
+
+
+def test_a_ranking_nobody_has_touched_is_refused(tmp_path: Path) -> None:
+    """What a browser sends is the first option where none is selected: no place."""
+    store, ann = ann_on(tmp_path, Item(kind="rank", prompt=question("q"), responses=("a", "b", "c")))
+    page = ann.page()
+    assert places(page) == [("A", None), ("B", None), ("C", None)]
+    assert [a["value"] for a in page.named("option")] == ["", "1", "2", "3"] * 3
+    refused = ann.send(page=page, rank_0="", rank_1="", rank_2="")
+    assert refused.status_code == 400
+    assert "Please give every answer a place" in refused.text
+    assert labels(store) == []
+
+
+def test_a_ranking_half_done_comes_back_as_it_was(tmp_path: Path) -> None:
+    _, ann = ann_on(tmp_path, Item(kind="rank", prompt=question("q"), responses=("a", "b")))
+    page = Page(ann.send(rank_0="2", rank_1="").text)
+    assert [a["value"] for a in page.named("option") if "selected" in a] == ["2"]
+    assert [a["data-letter"] for a in page.named("section") if "data-letter" in a] == ["A", "B"]
+
+
+def test_a_reason_comes_back_as_it_was_typed(tmp_path: Path) -> None:
+    """A Hebrew one may hold marks of direction; markup is still text."""
+    reason = "\u05d8\u05d5\u05d1 C++\u200f </textarea><b>"
+    store, ann = ann_on(tmp_path, pair(1, critiques=("of first", "of second")), show_critiques=True)
+    pages = [ann.send(reason=reason), ann.send(preference="1", reason=reason)]
+    for answer in pages:
+        assert reason in Page(answer.text).text
+        assert "<b>" not in answer.text
+    ann.send("/second", Page(pages[1].text), preference="1", reason=reason)
+    (label,) = labels(store)
+    assert label.answer.reason == label.after_aid.reason == reason
 
 
 def test_critiques_are_not_shown_where_the_project_does_not_say_so(tmp_path: Path) -> None:

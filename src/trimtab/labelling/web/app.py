@@ -151,8 +151,7 @@ class Web:
     def draft(self, person: SignedIn, sent: Sent) -> Response:
         """What was typed so far."""
         fields = _genuine(person, sent)
-        text = forms.first(fields, "text")[: forms.LONGEST_TEXT]
-        assignment.keep_draft(self.store, self._task(person, fields).lease, person.id, text)
+        assignment.keep_draft(self.store, self._task(person, fields).lease, person.id, forms.as_draft(fields))
         return Response(status_code=204)
 
     async def turn(self, person: SignedIn, sent: Sent) -> Response:
@@ -208,7 +207,8 @@ class Web:
             raise LabellingError(f"That message is too long: up to {LONGEST_MESSAGE:,} characters.")
         if said and forms.first(fields, "turns") == str(len(task.turns)):
             asked = Turn(role="user", content=said)
-            reply = Turn(role="assistant", content=self.model((*task.item.prompt, *task.turns, asked)))
+            told = (turn for turn in task.item.prompt if turn.role == "system")  # the rest is the person's task
+            reply = Turn(role="assistant", content=self.model((*told, *task.turns, asked)))
             assignment.add_turns(self.store, task.lease, person.id, (asked, reply), after=len(task.turns))
 
     def _task(self, person: Person, fields: Fields) -> Task:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from pydantic import ValidationError
 
@@ -15,6 +15,8 @@ Fields = Mapping[str, Sequence[str]]
 
 LONGEST_TEXT = 1_000_000
 MOST_FIELDS = 100
+DRAFTED = ("text", "reason", "message", "turns")
+"""The fields kept while they are written; `turns` says how long the dialogue was when `message` was typed."""
 
 
 def read_answer(kind: str, shown: Sequence[int], fields: Fields, turns: Sequence[Turn] = ()) -> Answer:
@@ -55,7 +57,10 @@ def _compared(shown: Sequence[int], fields: Fields, _: Sequence[Turn]) -> dict[s
 
 
 def _ranked(shown: Sequence[int], fields: Fields, _: Sequence[Turn]) -> dict[str, object]:
-    ranks = [_number(first(fields, f"rank_{place}")) for place in range(len(shown))]
+    places = [first(fields, f"rank_{at}") for at in range(len(shown))]
+    if not all(places):
+        raise LabellingError("Please give every answer a place, or say that you cannot judge.")
+    ranks = [_number(place) for place in places]
     tiers = [[shown[i] for i, rank in enumerate(ranks) if rank == r] for r in sorted(set(ranks))]
     return {"tiers": tiers}
 
@@ -89,6 +94,18 @@ def read_fields(sent: bytes) -> Fields:
         return parse_qs(sent.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError as error:
         raise LabellingError("That form is not one of ours. Please go back to your task.") from error
+
+
+def as_draft(fields: Fields) -> str:
+    """What is typed so far, as `read_draft` reads it."""
+    return urlencode({name: first(fields, name)[:LONGEST_TEXT] for name in DRAFTED if name in fields})
+
+
+def read_draft(draft: str, turns: int) -> dict[str, str]:
+    """What was typed so far. A message of a dialogue that has gone on since, to so many `turns`, has been said."""
+    fields = parse_qs(draft, keep_blank_values=True)
+    kept = {name: first(fields, name) for name in ("text", "reason", "message")}
+    return kept if first(fields, "turns") == str(turns) else kept | {"message": ""}
 
 
 def first(fields: Fields, name: str) -> str:

@@ -78,7 +78,8 @@ class Pages:
         """Something to label. `sent` is a form that could not be taken, shown again with the `problem`."""
         item = task.item
         letters = "ABCDEFGHI"[: len(task.shown)]
-        chosen = _as_chosen(sent or {}, len(task.shown))
+        kept = forms.read_draft(task.draft, len(task.turns))
+        chosen = {"reason": kept["reason"]} | _as_chosen(sent or {}, len(task.shown))
         if second and not sent and task.first_vote is not None:
             chosen = forms.shown_answer(task.first_vote, task.shown)
         return self._render(
@@ -90,7 +91,9 @@ class Pages:
             progress=progress,
             problem=problem,
             question="Do you still think so?" if second else QUESTIONS[item.kind],
-            answers=[(letter, item.responses[number]) for letter, number in zip(letters, task.shown, strict=True)],
+            answers=[
+                (at, letters[at], item.responses[task.shown[at]]) for at in _from_first_place(chosen, len(task.shown))
+            ],
             critiques=[item.critiques[number] for number in task.shown] if second else [],
             second=second,
             chosen=chosen,
@@ -101,7 +104,8 @@ class Pages:
             flags=FLAGS,
             severities=SEVERITIES,
             keys=KEYS.get(item.kind, ""),
-            draft=forms.first(sent or {}, "text") or task.draft or (item.responses[0] if item.kind == "edit" else ""),
+            draft=forms.first(sent or {}, "text") or kept["text"] or (item.responses[0] if item.kind == "edit" else ""),
+            message=kept["message"],
         )
 
     def quiz(self, person: Person, task: Task, progress: Progress) -> HTMLResponse:
@@ -154,6 +158,12 @@ def _as_chosen(sent: forms.Fields, places: int) -> dict[str, Any]:
     if "flags" in sent:
         chosen["flags"] = list(sent["flags"])
     ranks = [forms.first(sent, f"rank_{place}") for place in range(places)]
-    if ranks and all(rank.isdecimal() and len(rank) < 3 for rank in ranks):
-        chosen["ranks"] = [int(rank) for rank in ranks]
+    if any(ranks):
+        chosen["ranks"] = [int(rank) if rank.isdecimal() and len(rank) < 3 else 0 for rank in ranks]
     return chosen
+
+
+def _from_first_place(chosen: dict[str, Any], places: int) -> list[int]:
+    """The answers in the order they stand in: as shown, or once all are placed by place. Moving one starts from it."""
+    ranks = chosen.get("ranks", [0] * places)
+    return sorted(range(places), key=ranks.__getitem__) if all(ranks) else list(range(places))

@@ -55,9 +55,8 @@ if (ranking) {
     if (!button) return;
     const answer = button.closest(".answer"), by = Number(button.dataset.move);
     const other = by < 0 ? answer.previousElementSibling : answer.nextElementSibling;
-    if (!other) return;
-    other[by < 0 ? "before" : "after"](answer);
-    number();
+    if (other) other[by < 0 ? "before" : "after"](answer);
+    number(); // at the end, too: that is how to say that the order is right as it stands
     button.focus();
   });
   ranking.addEventListener("keydown", (event) => {
@@ -89,15 +88,14 @@ if (ranking) {
 }
 
 // Drafts: what is typed is kept a moment later, and when the page is left.
-const draft = document.querySelector("[data-draft]");
-if (draft) {
+const drafts = document.querySelectorAll("[data-draft]");
+if (drafts.length) {
   let waiting = null;
   const keep = async () => {
     clearTimeout(waiting);
     waiting = null;
-    const body = new URLSearchParams({
-      form_secret: task.elements.form_secret.value, lease: task.elements.lease.value, text: draft.value,
-    });
+    const fields = [task.elements.form_secret, task.elements.lease, ...drafts];
+    const body = new URLSearchParams(fields.map((field) => [field.name, field.value]));
     try {
       const answer = await fetch("/draft", { method: "POST", body, keepalive: body.toString().length < 60000 });
       say(answer.ok ? "Your draft is kept." : "Your draft is not kept: please copy it and open your personal link again.");
@@ -105,6 +103,8 @@ if (draft) {
       say("Your draft is not kept: the server cannot be reached.");
     }
   };
-  draft.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(keep, 800); });
+  for (const draft of drafts) {
+    draft.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(keep, 800); });
+  }
   window.addEventListener("pagehide", () => { if (waiting) keep(); });
 }
