@@ -179,3 +179,40 @@ def test_a_run_waits_for_people_and_goes_on_with_what_they_said(trimtab: Command
     (comparisons,) = tmp_path.glob("runs/people/label-*/data.jsonl")
     assert len(comparisons.read_text().splitlines()) == 5
     assert list(tmp_path.glob("runs/people/reward_model-*/artifact.json"))
+
+
+def test_a_recipe_says_how_votes_are_put_together(trimtab: CommandLine, tmp_path: Path) -> None:
+    """Of three votes two are for the first answer, one of them by far: 1 by majority, with a third of a lead."""
+    write_tiny_recipe(tmp_path)
+    rows = [{"prompt": f"question {n}"} for n in range(8)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tmp_path / "people.yaml"
+    recipe.write_text(WITH_PEOPLE.replace("overlap: 2", "overlap: 3, aggregate: majority, margins: true"))
+    assert trimtab("run", recipe).code == 130
+    store = Store.open(tmp_path / "desk")
+    votes = [
+        Label(annotator=name, answer=Compared(preference=way)) for name, way in zip("abc", (2, 1, -1), strict=True)
+    ]
+    store.add_labels(LabelledItem(item=entry.item, labels=tuple(votes)) for entry in store.labelled_items())
+    assert trimtab("run", recipe).code == 0
+    (comparisons,) = tmp_path.glob("runs/people/label-*/data.jsonl")
+    rows = [json.loads(line) for line in comparisons.read_text().splitlines()]
+    assert {row["probability"] for row in rows} == {1.0}
+    assert {round(row["margin"], 4) for row in rows} == {0.3333}
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ("aggregate: balanced", "go together"),
+        ("group: region", "go together"),
+        ("group_size: 3, margins: true", "rankings are learnt from as they are"),
+    ],
+)
+def test_ways_of_aggregation_that_do_not_fit_are_errors(
+    trimtab: CommandLine, tmp_path: Path, settings: str, problem: str
+) -> None:
+    write_tiny_recipe(tmp_path)
+    recipe = tmp_path / "people.yaml"
+    recipe.write_text(WITH_PEOPLE.replace("overlap: 2", settings))
+    assert problem in " ".join(trimtab("plan", recipe).err.split())

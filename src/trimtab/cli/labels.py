@@ -136,7 +136,7 @@ def _export(
     if format == "jsonl":
         return _whole(labelled, out)
     if format in ("comparisons", "trl"):
-        by = aggregation(aggregate, groups=_groups(store, group))
+        by = aggregation(aggregate, groups=store.groups(group))
         if format == "trl":
             return exporting.write_trl(labelled, out, aggregate=by)
         # Who is of which group follows from votes and a probability that weighs groups.
@@ -161,11 +161,6 @@ def _whole(labelled: list[LabelledItem], out: Path) -> dict[str, Any]:
     for one in labelled:
         tally.add(label.answer for label in one.labels)
     return tally.summary(write_labels(out, labelled))
-
-
-def _groups(store: Store, attribute: str) -> dict[str, str]:
-    """Each annotator's value of an attribute, of those who said."""
-    return {name: said[attribute] for name, said in store.attributes().items() if attribute in said}
 
 
 def _show_imported(file: Path, found: Imported) -> None:

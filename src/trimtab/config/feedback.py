@@ -24,7 +24,22 @@ class LabelStage(ReadingStage):
     temperature: float = Field(1.0, gt=0, description="How freely answers are drawn.")
     overlap: int = Field(1, gt=0, description="Votes an item gets, from different people, in a project that is made.")
     enough: Share = Field(1.0, description="Share of the votes to wait for.")
+    aggregate: Literal["soft", "majority", "dawid-skene", "balanced"] = Field(
+        "soft", description="How votes on two answers become one probability (docs/annotators.md)."
+    )
+    group: str | None = Field(
+        None, description="For aggregate: balanced, what annotators said of themselves by which groups weigh the same."
+    )
+    margins: bool = Field(False, description="Whether votes for 'much better' ask the reward model for a lead.")
     seed: Seed = None
+
+    @model_validator(mode="after")
+    def _aggregates_what_it_can(self) -> LabelStage:
+        if (self.aggregate == "balanced") != (self.group is not None):
+            raise ValueError("aggregate: balanced and group: ATTRIBUTE go together")
+        if self.group_size > 2 and (self.aggregate != "soft" or self.margins):
+            raise ValueError("rankings are learnt from as they are: aggregate and margins are for group_size: 2")
+        return self
 
 
 class ReviseStage(ReadingStage):

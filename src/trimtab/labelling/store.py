@@ -207,6 +207,10 @@ class Store:
             found.setdefault(row["annotator"], {})[row["name"]] = row["value"]
         return found
 
+    def groups(self, attribute: str) -> dict[str, str]:
+        """Each annotator's value of an attribute, of those who said. Only for aggregates, as above."""
+        return {name: said[attribute] for name, said in self.attributes().items() if attribute in said}
+
     def counts(self) -> dict[str, int]:
         """How far the project is: items, those with enough votes, votes wanted and given, gold and quiz items."""
         row = self.read(

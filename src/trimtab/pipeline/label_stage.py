@@ -12,8 +12,9 @@ from trimtab.data.formats import read_prompts
 from trimtab.errors import Interrupted
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
+from trimtab.labelling.aggregating import aggregation
 from trimtab.labelling.expected import can_vote, votes_expected
-from trimtab.labelling.exporting import write_comparisons, write_rankings
+from trimtab.labelling.exporting import Summary, write_comparisons, write_rankings
 from trimtab.labelling.records import Item, Kind, LabelledItem, Turn
 from trimtab.labelling.settings import DATABASE, Settings
 from trimtab.labelling.store import Store
@@ -47,9 +48,18 @@ def run_label(config: LabelStage, inputs: Inputs, context: Context) -> dict[str,
     context.progress("labels", given, wanted)
     if given < config.enough * wanted:
         raise Interrupted(_what_to_do(given, wanted, folder, store))
-    write = write_comparisons if config.group_size == 2 else write_rankings
-    summary = write(labelled, context.folder / DATA)
-    return {"items": len(items), "votes": given, "people": _count_people(labelled), "written": summary}
+    written = _write_labels(labelled, store, config, context.folder / DATA)
+    return {"items": len(items), "votes": given, "people": _count_people(labelled), "written": written}
+
+
+def _write_labels(labelled: list[LabelledItem], store: Store, config: LabelStage, path: Path) -> Summary:
+    """Rankings as they are, and comparisons with votes put together as the recipe says."""
+    if config.group_size > 2:
+        return write_rankings(labelled, path)
+    by = aggregation(config.aggregate, groups=store.groups(config.group) if config.group else None)
+    # Who is of which group follows from votes and a probability that weighs groups.
+    name_votes = config.group is None
+    return write_comparisons(labelled, path, aggregate=by, margins=config.margins, name_votes=name_votes)
 
 
 def _queue(config: LabelStage, inputs: Inputs, context: Context) -> list[Item]:
