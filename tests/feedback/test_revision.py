@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.feedback.world import Author, asked, write_constitution, write_examples
 
 from trimtab.feedback.chains import JudgedChain, chain_row, demonstration_rows, from_state, to_state
-from trimtab.feedback.constitution import read_constitution, read_examples
+from trimtab.feedback.constitution import WorkedExample, read_constitution, read_examples
 from trimtab.feedback.revision import Chain, Text, critique_question, revise, write_drafts
 from trimtab.types import Message, Prompt
 
@@ -93,6 +93,38 @@ def test_principles_are_drawn_anew_each_round_and_by_the_seed(tmp_path: Path) ->
     assert first == drawn(0) != drawn(1)
     assert {name for pair in first for name in pair} == {"kind", "honest", "safe"}
     assert any(one != two for one, two in first)
+
+
+def test_chains_of_one_principle_are_shown_the_same_examples(tmp_path: Path) -> None:
+    def shown(seed: int) -> list[dict[str, set[str]]]:
+        constitution = read_constitution(write_constitution(tmp_path))
+        examples = [WorkedExample(f"request {n}", "draft", "critique", "revision") for n in range(20)]
+        author, rounds = Author(told), []
+        chains = write_drafts(author, PROMPTS, seed=seed, **SETTINGS)
+        for _ in range(2):
+            chains = revise(
+                author,
+                chains,
+                constitution,
+                examples,
+                num_examples=3,
+                num_revisions=1,
+                pick=first,
+                seed=seed,
+                **SETTINGS,
+            )
+            beginnings: dict[str, set[str]] = {}
+            for chain, asked_for in zip(chains, author.calls[-2][0], strict=True):
+                beginning = "".join(message.content for message in asked_for.messages[:-1])
+                beginnings.setdefault(chain.rounds[-1].principle, set()).add(beginning)
+            rounds.append(beginnings)
+        return rounds
+
+    one, two = shown(0)
+    assert all(len(beginnings) == 1 for beginnings in (*one.values(), *two.values()))
+    assert len({text for beginnings in one.values() for text in beginnings}) == 3
+    assert one != two
+    assert [one, two] == shown(0) != shown(1)
 
 
 def test_critiques_and_revisions_have_seeds_of_their_own(tmp_path: Path) -> None:

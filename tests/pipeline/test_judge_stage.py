@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,21 @@ def test_of_more_than_two_answers_all_pairs_are_judged(tmp_path: Path) -> None:
     summary = read_artifact(made(tmp_path, "labels")).record.summary
     assert summary["pairs"] > 9
     assert read_artifact(made(tmp_path, "reward_model")).record.summary["prompts"] <= 9
+
+
+def test_a_reward_model_scores_each_answer_once_and_judges_by_the_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    worth = {"a": 1.0, "b": 0.0, "c": -2.0}
+    scored: list[tuple[str, str]] = []
+
+    def scores(_: object, __: object, answered: Sequence[tuple[Prompt, Sequence[str]]]) -> list[list[float]]:
+        scored.extend((prompt.messages[0].content, text) for prompt, texts in answered for text in texts)
+        turned = {"one": 1, "two": -1}  # what is good for one request is bad for the other
+        return [[turned[prompt.messages[0].content] * worth[text] for text in texts] for prompt, texts in answered]
+
+    monkeypatch.setattr(judges, "score_texts", scores)
+    one, two = (Prompt((Message("user", text),)) for text in ("one", "two"))
+    pairs = [Pair(one, "a", "b"), Pair(one, "b", "c"), Pair(two, "a", "c"), Pair(one, "c", "a"), Pair(one, "b", "b")]
+    found = judges.by_scores(None, None, undecided=0.0)(pairs)  # type: ignore[arg-type]
+    logistic = [1 / (1 + math.exp(-margin)) for margin in (1.0, 2.0, -3.0, -3.0, 0.0)]
+    assert [one.probability for one in found] == pytest.approx(logistic)
+    assert sorted(scored) == [("one", "a"), ("one", "b"), ("one", "c"), ("two", "a"), ("two", "c")]

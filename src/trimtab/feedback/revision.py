@@ -76,15 +76,19 @@ def revise(
 ) -> list[Chain]:
     """One more round on every chain: a principle drawn for each, a critique by it, a revision by the critique.
 
-    Which principle a chain gets, and which examples it is shown, is fixed by the seed, the round and its place. Of
-    several revisions written by each critique one is taken, by `pick`.
+    Which principle a chain gets is fixed by the seed, the round and its place. Chains of one principle are shown the
+    same examples: prompts that begin alike are read faster. Of several revisions written by each critique one is taken,
+    by `pick`.
     """
     number = len(chains[0].rounds) if chains else 0
-    draws = [Random(mix(seed, number, place)) for place in range(len(chains))]
-    drawn = [draw.choice(constitution.principles) for draw in draws]
+    drawn = [Random(mix(seed, number, place)).choice(constitution.principles) for place in range(len(chains))]
+    shown = {
+        principle: _drawn(examples, num_examples, Random(mix(seed, number, 0, place)))
+        for place, principle in enumerate(constitution.principles)
+    }
     asked = [
-        critique_question(chain.prompt, chain.answer.text, principle, _drawn(examples, num_examples, draw))
-        for chain, principle, draw in zip(chains, drawn, draws, strict=True)
+        critique_question(chain.prompt, chain.answer.text, principle, shown[principle])
+        for chain, principle in zip(chains, drawn, strict=True)
     ]
     name = f"critiques, round {number + 1}"
     critiques = _write(critic, asked, name, 1, max_new_tokens, temperature, mix(seed, 2 * number + 1), progress)
@@ -125,7 +129,7 @@ def _worked(example: WorkedExample, principle: Principle) -> tuple[Message, ...]
 
 
 def _drawn(examples: Sequence[WorkedExample], number: int, draw: Random) -> list[WorkedExample]:
-    """Some of the examples, in their own order: prompts that begin alike are read faster."""
+    """Some of the examples, in their own order."""
     return [examples[place] for place in sorted(draw.sample(range(len(examples)), min(number, len(examples))))]
 
 

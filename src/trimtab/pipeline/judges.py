@@ -83,9 +83,17 @@ def by_scores(
     """A reward model, by Bradley-Terry: the logistic function of the difference of scores. There is no order to it."""
 
     def judged(pairs: Sequence[Pair]) -> list[Judgement]:
-        scores = score_texts(model, template, [(pair.prompt, [pair.first, pair.second]) for pair in pairs])
+        answers: dict[Prompt, dict[str, None]] = {}  # each is scored once, in however many pairs it stands
+        for pair in pairs:
+            answers.setdefault(pair.prompt, {}).update({pair.first: None, pair.second: None})
+        scores = score_texts(model, template, [(prompt, list(texts)) for prompt, texts in answers.items()])
+        of = {
+            prompt: dict(zip(texts, values, strict=True))
+            for (prompt, texts), values in zip(answers.items(), scores, strict=True)
+        }
         progress("judging", len(pairs), len(pairs))
-        return [_judgement(1 / (1 + math.exp(second - first)), undecided) for first, second in scores]
+        margins = [of[pair.prompt][pair.first] - of[pair.prompt][pair.second] for pair in pairs]
+        return [_judgement(1 / (1 + math.exp(-margin)), undecided) for margin in margins]
 
     return judged
 
