@@ -23,12 +23,12 @@ NORM_NAMES = (
 class Projection:
     """One or several stacked linear layers, `[N, in]` to `[N, out]`.
 
-    bfloat16 weights on a CPU are kept packed, as oneDNN's products read them: with one token that takes half the time
-    of a product with plain weights, with 64 a tenth less, and the result is the same.
+    On a CPU they are kept packed, as oneDNN's products read them. In bfloat16 that takes half the time of a product
+    with plain weights for one token, a tenth less for 64; in float32 a third to three quarters of it for 4 to 64 tokens.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self._is_packed = weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and can_pack()
+        self._is_packed = weight.device.type == "cpu" and can_pack(weight.dtype)
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self._is_packed else weight
         self._bias = bias
 
@@ -39,9 +39,11 @@ class Projection:
         return linear(inputs, self._weight, self._bias)
 
 
-def can_pack() -> bool:
-    """Whether this build of PyTorch, on this processor, has the packed products."""
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this build of PyTorch, on this processor, has packed products in `dtype`."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @dataclass(frozen=True, slots=True)
