@@ -105,3 +105,26 @@ def test_single_grades_are_data_to_the_loss_that_can_learn_from_them(tmp_path: P
 def test_settings_that_do_not_go_together_are_told(tmp_path: Path, settings: str, expected: str) -> None:
     with pytest.raises(RecipeError, match=expected):
         recipe(tmp_path, settings, [PAIR])
+
+
+@pytest.mark.parametrize("settings", ["normalize: false", "normalize: false, adapter: null"])
+def test_a_reward_model_is_trained_on_as_it_is(tmp_path: Path, settings: str) -> None:
+    recipe(tmp_path, settings, [PAIR | {"prompt": f"question {n}"} for n in range(8)])
+    path = tmp_path / "recipe.yaml"
+    stage = "kind: reward_model, data: rows.jsonl, prompts_per_step: 4, normalize: false, warmup_ratio: 0"
+    more = f"""
+  still: {{{stage}, model: reward_model, learning_rate: 1.0e-12}}
+  moved: {{{stage}, model: reward_model, learning_rate: 1.0e-2}}
+runtime:"""
+    path.write_text(path.read_text().replace("\nruntime:", more))
+    functions = {"reward_model": run_reward_model}
+    finished = {
+        one.artifact.name: one.artifact.path for one in run(load_recipe(path), tmp_path / "store", functions=functions)
+    }
+    rows = [TokenRow((5, 6), ((7, 8), (9,)))]
+    first, still, moved = (
+        load_reward_model(finished[name]).score_rows(rows, pad_id=0, max_tokens=100)[0]
+        for name in ("reward_model", "still", "moved")
+    )
+    assert still.tolist() == pytest.approx(first.tolist(), abs=1e-5)
+    assert (moved - first).abs().max() > 1e-3

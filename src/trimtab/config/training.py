@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from trimtab.config.base import (
     COMPARISONS,
     DEMONSTRATIONS,
+    POLICIES,
     OneOrSeveral,
     ReadingStage,
     Seed,
@@ -98,9 +99,13 @@ class TextTuningStage(TrainingStage):
 class RewardModelStage(TrainingStage):
     """A reward model: learn from comparisons, rankings or grades to score responses."""
 
-    references = {**TrainingStage.references, "data": COMPARISONS}
+    references = {"model": (*POLICIES, "reward_model"), "data": COMPARISONS}
 
     kind: Literal["reward_model"] = "reward_model"
+    model: str = Field(
+        description="The model: an earlier stage, a folder, a hub id or a bundled name. A reward model is trained "
+        "on as it is, in its own adapter and with its head (preference model pre-training)."
+    )
     learning_rate: float = Field(1e-4, gt=0, description="Size of the optimiser's steps at their largest.")
     num_epochs: int = Field(1, gt=0, description="How often the comparisons are read; more than one tends to overfit.")
     prompts_per_step: int = Field(16, gt=0, description="Prompts a step, each with all of its comparisons.")

@@ -24,7 +24,7 @@ class Projection:
     """One or several stacked linear layers, `[N, in]` to `[N, out]`.
 
     On a CPU they are kept packed, as oneDNN's products read them. In bfloat16 that takes half the time of a product
-    with plain weights for one token, a tenth less for 64; in float32 a third to three quarters of it for 4 to 64 tokens.
+    with plain weights for one token, a tenth less for 64; in float32 a third to three quarters of it for 4 to 64.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:

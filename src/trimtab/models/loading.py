@@ -61,13 +61,15 @@ def load_reward_model(
     folder: Path,
     *,
     onto: Trunk | None = None,
+    learns: bool = False,
     compute_dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     allow_remote_code: bool = False,
 ) -> ScalarModel:
     """Load a reward model: onto a trunk whose base weights are the ones it was trained on, or with a trunk of its own.
 
-    Raises `ModelError` when the folder holds no reward model.
+    One that `learns` has its adapter, or all of its weights, in float32 and free to change. Raises `ModelError` when
+    the folder holds no reward model.
     """
     check_folder(folder, allow_remote_code=allow_remote_code)
     if is_adapter(folder):
@@ -76,9 +78,10 @@ def load_reward_model(
             compute_dtype=compute_dtype,
         )
         head = load_head(folder, trunk.config.hidden_size)
-        trunk.load_adapter(REWARD_ADAPTER, folder)
+        trunk.load_adapter(REWARD_ADAPTER, folder, learns=learns)
         return ScalarModel(trunk, head.to(device), REWARD_ADAPTER)
-    model = _load_causal_lm(folder, compute_dtype, allow_remote_code, head_may_be_missing=True)
+    weights_dtype = torch.float32 if learns else compute_dtype
+    model = _load_causal_lm(folder, weights_dtype, allow_remote_code, head_may_be_missing=True)
     trunk = Trunk(model.to(device).eval(), compute_dtype=compute_dtype)
     return ScalarModel(trunk, load_head(folder, trunk.config.hidden_size).to(device))
 

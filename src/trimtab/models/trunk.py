@@ -143,8 +143,11 @@ class Trunk:
         self._learning.add(name)
         self._activate(name)
 
-    def load_adapter(self, name: str, folder: Path) -> None:
-        """Inject a frozen adapter saved in `folder`. Raises `ModelError` when it does not fit this model."""
+    def load_adapter(self, name: str, folder: Path, *, learns: bool = False) -> None:
+        """Inject an adapter saved in `folder`, frozen unless it `learns`.
+
+        Raises `ModelError` when it does not fit this model.
+        """
         config = LoraConfig.from_pretrained(str(folder))
         config.modules_to_save = None  # a reward model's head, which is no part of the trunk
         weights = {k: t for k, t in load_file(folder / ADAPTER_WEIGHTS).items() if not k.endswith(SCORE_SUFFIX)}
@@ -159,6 +162,8 @@ class Trunk:
                 f"the adapter in {folder} does not fit this model: {len(left_random)} weights are missing and "
                 f"{len(report.unexpected_keys)} are unknown to it"
             )
+        if learns:
+            self._learning.add(name)
         self._activate(name)
 
     def _inject(self, name: str, config: LoraConfig, what: str) -> None:

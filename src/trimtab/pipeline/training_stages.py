@@ -7,16 +7,19 @@ model to `context.folder`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from trimtab.config import DPOStage, RewardModelStage, SFTStage
+from trimtab.data.chat import ChatTemplate
 from trimtab.data.formats import read_comparisons, read_demonstrations, read_grades, read_rankings
-from trimtab.models.policy import Policy
+from trimtab.models.loading import load_reward_model
 from trimtab.models.reference import reference_of
-from trimtab.models.scalar_model import ScalarModel
+from trimtab.models.registry import load_tokenizer
+from trimtab.models.scalar_model import ScalarModel, is_reward_model
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.reading import read_data
-from trimtab.pipeline.resolve import Inputs
+from trimtab.pipeline.resolve import Inputs, hardware, source
 from trimtab.pipeline.trained_models import Summary, load_for_training, optimizer_settings, save_merged
 from trimtab.seeds import mix
 from trimtab.training.dpo import train_dpo
@@ -52,42 +55,57 @@ def run_reward_model(config: RewardModelStage, inputs: Inputs, context: Context)
 
     Grades that are learnt from as such leave their scale there too.
     """
-    policy = load_for_training(config, inputs, context)
-    model = ScalarModel.fresh(policy.trunk, adapter=policy.adapter, seed=mix(context.seed, 1))
+    model, template = _scalar_model(config, inputs, context)
     settings: dict[str, Any] = {
         "passes": Passes(config.num_epochs, config.prompts_per_step, config.max_steps),
         "settings": optimizer_settings(config),
         "normalize": config.normalize,
         "seed": context.seed,
         "checkpoint_seconds": config.checkpoint_seconds,
-        "pad_id": policy.template.pad_id,
+        "pad_id": template.pad_id,
         "run": context,
     }
     if config.ranking_loss == "plackett_luce":
         read = _read(read_rankings, "rankings", config, inputs, context)
-        rankings = ranked_rows(read, policy.template, max_length=config.max_length, run=context)
+        rankings = ranked_rows(read, template, max_length=config.max_length, run=context)
         train_reward_model(model, rankings, on_rankings(model), **settings)
         summary: Summary = {"ranked_responses": rankings.num_labels, "prompts": len(rankings)}
     elif config.grade_loss == "ordinal":
         read = _read(read_grades, "grades", config, inputs, context)
-        grades = graded_rows(read, policy.template, max_length=config.max_length, run=context)
+        grades = graded_rows(read, template, max_length=config.max_length, run=context)
         scale = GradeScale(grades.scores, width=model.head.in_features, device=model.trunk.device)
         mean, deviation = train_reward_model(model, grades, on_grades(model, scale), **settings)
         scale.save(context.folder, mean=mean, deviation=deviation)
         summary = {"grades": grades.num_labels, "prompts": len(grades)}
     else:
-        pairs = compared_prompts(config, inputs, policy, context)
+        pairs = compared_prompts(config, inputs, template, context)
         train_reward_model(model, pairs, on_comparisons(model, centering=config.centering), **settings)
         summary = {"comparisons": pairs.num_pairs, "prompts": len(pairs)}
     model.save(context.folder)
-    policy.tokenizer.save_pretrained(context.folder)
+    template.tokenizer.save_pretrained(context.folder)
     return summary
+
+
+def _scalar_model(config: RewardModelStage, inputs: Inputs, context: Context) -> tuple[ScalarModel, ChatTemplate]:
+    """A new head on the stage's model, or the reward model that the stage goes on from; and the template it reads by.
+
+    Going on from one is preference model pre-training (Askell et al. 2021, section 4).
+    """
+    start = Path(source(inputs, config.model))
+    if not is_reward_model(start):
+        policy = load_for_training(config, inputs, context)
+        model = ScalarModel.fresh(policy.trunk, adapter=policy.adapter, seed=mix(context.seed, 1))
+        return model, policy.template
+    device, dtype = hardware(context.runtime)
+    allow = config.allow_remote_code
+    model = load_reward_model(start, learns=True, compute_dtype=dtype, device=device, allow_remote_code=allow)
+    return model, ChatTemplate(load_tokenizer(str(start)))
 
 
 def run_dpo(config: DPOStage, inputs: Inputs, context: Context) -> Summary:
     """Train a policy on comparisons directly. The artifact is a plain model, an adapter merged into it."""
     policy = load_for_training(config, inputs, context)
-    rows = compared_prompts(config, inputs, policy, context)
+    rows = compared_prompts(config, inputs, policy.template, context)
     train_dpo(
         policy,
         reference_of(policy, context.state / "reference.safetensors"),
@@ -104,11 +122,11 @@ def run_dpo(config: DPOStage, inputs: Inputs, context: Context) -> Summary:
 
 
 def compared_prompts(
-    config: RewardModelStage | DPOStage, inputs: Inputs, policy: Policy, context: Context
+    config: RewardModelStage | DPOStage, inputs: Inputs, template: ChatTemplate, context: Context
 ) -> PreferenceRowFile:
     """The comparisons of the stage's data as token rows on the disk."""
     comparisons = _read(read_comparisons, "comparisons", config, inputs, context)
-    return preference_rows(comparisons, policy.template, max_length=config.max_length, run=context)
+    return preference_rows(comparisons, template, max_length=config.max_length, run=context)
 
 
 def _read(
