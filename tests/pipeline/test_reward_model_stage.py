@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 from tests.training.world import tiny_policy
+from torch import Tensor
 
 from trimtab.config import load_recipe
 from trimtab.config.load import Recipe
 from trimtab.errors import DataError, RecipeError
 from trimtab.models.loading import load_reward_model
 from trimtab.models.rows import TokenRow
+from trimtab.models.trunk import SCORE_SUFFIX
 from trimtab.pipeline.artifacts import read_artifact
 from trimtab.pipeline.data_checks import check_data
 from trimtab.pipeline.runner import run
@@ -128,3 +131,10 @@ runtime:"""
     )
     assert still.tolist() == pytest.approx(first.tolist(), abs=1e-5)
     assert (moved - first).abs().max() > 1e-3
+    before, after = (_trunk_weights(finished[name]) for name in ("reward_model", "moved"))
+    assert any(not after[name].equal(weight) for name, weight in before.items())  # more than the head has learnt
+
+
+def _trunk_weights(folder: Path) -> dict[str, Tensor]:
+    (file,) = folder.glob("*.safetensors")
+    return {name: weight for name, weight in load_file(file).items() if not name.endswith(SCORE_SUFFIX)}

@@ -88,11 +88,12 @@ def by_scores(
             answers.setdefault(pair.prompt, {}).update({pair.first: None, pair.second: None})
         scores = score_texts(model, template, [(prompt, list(texts)) for prompt, texts in answers.items()])
         of = {
-            prompt: dict(zip(texts, values, strict=True))
+            (prompt, text): score
             for (prompt, texts), values in zip(answers.items(), scores, strict=True)
+            for text, score in zip(texts, values, strict=True)
         }
         progress("judging", len(pairs), len(pairs))
-        margins = [of[pair.prompt][pair.first] - of[pair.prompt][pair.second] for pair in pairs]
+        margins = [of[pair.prompt, pair.first] - of[pair.prompt, pair.second] for pair in pairs]
         return [_judgement(1 / (1 + math.exp(-margin)), undecided) for margin in margins]
 
     return judged
