@@ -212,6 +212,21 @@ def test_a_value_model_can_be_saved_too(tmp_path: Path) -> None:
     assert torch.equal(values_of(load_reward_model(tmp_path / "value")), values_of(value_model))
 
 
+@pytest.mark.parametrize("adapter", [None, "reward"])
+def test_what_learns_is_in_float32_whatever_the_products_are_in(tmp_path: Path, adapter: str | None) -> None:
+    """And what does not learn is in the products' own type."""
+    tiny_model("llama").save_pretrained(tmp_path / "base")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base").eval()
+    scalar_model(adapter=adapter, model=base).save(tmp_path / "reward")
+    model = load_reward_model(tmp_path / "reward", learns=True, compute_dtype=torch.bfloat16)
+    learning = set(model.trainable_parameters().values())
+    assert {weight.dtype for weight in learning} == {torch.float32}
+    frozen = {weight.dtype for weight in model.trunk.causal_lm.get_decoder().parameters() if weight not in learning}
+    assert frozen == (set() if adapter is None else {torch.bfloat16})
+    fixed = load_reward_model(tmp_path / "reward", compute_dtype=torch.bfloat16)
+    assert fixed.trunk.causal_lm.get_decoder().embed_tokens.weight.dtype == torch.bfloat16
+
+
 def test_a_head_of_another_width_is_refused(tmp_path: Path) -> None:
     model = scalar_model(adapter="reward")
     model.save(tmp_path)

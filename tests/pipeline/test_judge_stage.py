@@ -96,6 +96,22 @@ def test_a_reward_model_takes_no_instructions(tmp_path: Path) -> None:
         run(recipe(tmp_path, "scorer", "constitution: constitution.yaml"), tmp_path / "store")
 
 
+def test_a_reward_models_folder_judges_as_its_stage_does(tmp_path: Path) -> None:
+    run(recipe(tmp_path, "scorer"), tmp_path / "store")
+    folder = made(tmp_path, "scorer")
+    of_stage, of_folder = made(tmp_path, "labels"), tmp_path / "elsewhere"
+    run(recipe(tmp_path, str(folder)), of_folder)
+    (record,) = of_folder.glob("labels-*/artifact.json")
+    mine, theirs = (
+        [json.loads(line) for line in (one / "data.jsonl").read_text().splitlines()]
+        for one in (record.parent, of_stage)
+    )
+    assert [row["probability"] for row in mine] == [row["probability"] for row in theirs]
+    (version,) = {row["instructions_version"] for row in mine}
+    assert len(version) == 12
+    assert version != theirs[0]["instructions_version"]  # the files say what they are; of a stage its key does
+
+
 def test_measuring_shows_every_other_pair_the_other_way_round() -> None:
     trusted = [Comparison(Prompt((Message("user", str(n)),)), "good", "bad") for n in range(4)]
     seen: list[str] = []

@@ -55,11 +55,11 @@ def _scored(outputs: list[ModelOutputs], scorer: str, *, allow_remote_code: bool
     from trimtab.config import Runtime
     from trimtab.pipeline.answer_scores import with_scores
     from trimtab.pipeline.find import find_reward_model
-    from trimtab.pipeline.judges import load_judging_model
+    from trimtab.pipeline.resolve import load_scorer
 
     folder = find_reward_model(scorer)
     if folder is None:
         raise UserError(f"{scorer} is no reward model. Name a folder, or a stage in a run: runs/demo/reward_model")
-    model, template = load_judging_model(folder, Runtime(), allow_remote_code=allow_remote_code)
+    model, template = load_scorer(folder, Runtime(), allow_remote_code=allow_remote_code)
     told = progress_lines()
     return [with_scores(one, model, template, told) for one in outputs]

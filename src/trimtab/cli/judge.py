@@ -133,19 +133,15 @@ def _local(config: JudgeStage, seed: int, fence: bool) -> Judge:
     from trimtab.feedback.instructions import read_instructions
     from trimtab.generation.local import LocalModel
     from trimtab.pipeline.find import find_policy, find_reward_model
-    from trimtab.pipeline.judges import (
-        by_instructions,
-        by_scores,
-        load_judging_model,
-        manner_of,
-    )
+    from trimtab.pipeline.judges import by_instructions, by_scores, manner_of
+    from trimtab.pipeline.resolve import load_scorer
 
     name, told = str(config.judge), progress_lines()
     folder = find_reward_model(name)
     if folder is not None:
         if config.instructions or config.constitution:
             raise UserError(f"{name} is a reward model, which reads no instructions: leave them and constitution out")
-        model = load_judging_model(folder, Runtime(), allow_remote_code=config.allow_remote_code)
+        model = load_scorer(folder, Runtime(), allow_remote_code=config.allow_remote_code)
         return by_scores(*model, undecided=config.undecided, progress=told)
     instructions = read_instructions(config.instructions, config.constitution)
     reader = LocalModel(open_writer(find_policy(name), allow_remote_code=config.allow_remote_code), name=name)

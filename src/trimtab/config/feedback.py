@@ -110,7 +110,7 @@ class JudgeStage(DataStage):
         "two responses of each comparison that the data holds.",
     )
     judge: str | None = Field(
-        None, description="What compares them: a model that reads instructions, or a reward model's stage."
+        None, description="What compares them: a model that reads instructions, or a reward model (a stage or folder)."
     )
     endpoint: EndpointSettings | None = Field(None, description="A judge behind a server, in place of judge.")
     instructions: str | None = Field(None, description="What the judge goes by, a text file; it is part of each label.")

@@ -23,7 +23,6 @@ from trimtab.evaluation.verdicts import Bars, Promise
 from trimtab.feedback.scorers import score_texts
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
-from trimtab.models.loading import load_reward_model
 from trimtab.models.registry import load_tokenizer
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.answer_scores import with_scores
@@ -31,7 +30,7 @@ from trimtab.pipeline.artifacts import ANSWERS, read_artifact
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.data_checks import held_out_data
 from trimtab.pipeline.disk import replace_text
-from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
+from trimtab.pipeline.resolve import Inputs, hardware, load_scorer, load_writer, source
 from trimtab.training.encoding import check_prompts
 from trimtab.types import Comparison, Completion, Message, Prompt
 
@@ -61,11 +60,8 @@ def run_evaluation(config: EvaluationStage, inputs: Inputs, context: Context) ->
     scored, judge = None, Judge()
     if config.reward_model is not None:
         folder = Path(source(inputs, config.reward_model))
-        device, dtype = hardware(context.runtime)
-        reward_model = load_reward_model(
-            folder, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code
-        )
-        template = ChatTemplate(load_tokenizer(str(folder)))
+        allow = config.allow_remote_code
+        reward_model, template = load_scorer(folder, context.runtime, allow_remote_code=allow)
         outputs = [with_scores(one, reward_model, template, context.progress) for one in outputs]
         if comparisons:
             said = read_attributes(Path(config.attributes)) if config.attributes else {}

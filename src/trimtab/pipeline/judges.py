@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
-from trimtab.config import JudgeStage, Runtime
+from trimtab.config import JudgeStage
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import RecipeError
 from trimtab.evaluation.judge_measures import Judged, JudgeReport, Own, judge_report
@@ -22,12 +22,11 @@ from trimtab.feedback.judge import (
 from trimtab.feedback.language_model import LanguageModel, Progress
 from trimtab.feedback.scorers import score_texts
 from trimtab.generation.local import LocalModel
-from trimtab.models.loading import load_reward_model
-from trimtab.models.registry import load_tokenizer
-from trimtab.models.scalar_model import ScalarModel
+from trimtab.models.registry import fingerprint
+from trimtab.models.scalar_model import ScalarModel, is_reward_model
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.endpoints import stage_endpoint
-from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
+from trimtab.pipeline.resolve import Inputs, load_scorer, load_writer, source
 from trimtab.types import Comparison, Prompt
 
 Judge = Callable[[Sequence[Pair]], list[Judgement]]
@@ -46,15 +45,21 @@ def open_judge(config: JudgeStage, inputs: Inputs, context: Context) -> tuple[Ju
         remote = stage_endpoint(config.endpoint, context)
         return by_instructions(remote, instructions, manner, context.seed), instructions.version
     name, folder = config.judge, source(inputs, config.judge)
-    if name in inputs and inputs[name].kind == "reward_model":
+    if is_reward_model(Path(folder)):
         if config.instructions or config.constitution:
             raise RecipeError(f"{name} is a reward model, which reads no instructions: leave them and constitution out")
-        model = load_judging_model(Path(folder), context.runtime, allow_remote_code=config.allow_remote_code)
-        return by_scores(*model, undecided=config.undecided), inputs[name].key[:12]
+        model = load_scorer(Path(folder), context.runtime, allow_remote_code=config.allow_remote_code)
+        return by_scores(*model, undecided=config.undecided), _version(name, inputs)
     instructions = read_instructions(config.instructions, config.constitution)
     policy = load_writer(folder, context.runtime, allow_remote_code=config.allow_remote_code)
     reader = LocalModel(policy, name=name)
     return by_instructions(reader, instructions, manner, context.seed), instructions.version
+
+
+def _version(reward_model: str, inputs: Inputs) -> str:
+    """What tells a reward model from another: its stage's key, or the fingerprint of its files."""
+    key = inputs[reward_model].key if reward_model in inputs else fingerprint(reward_model).partition(":")[2]
+    return key[:12]
 
 
 def manner_of(config: JudgeStage, *, fence: bool = True) -> Manner:
@@ -68,13 +73,6 @@ def by_instructions(
 ) -> Judge:
     """A language model that reads instructions."""
     return lambda pairs: judge(model, pairs, instructions, manner=manner, seed=seed, progress=progress)
-
-
-def load_judging_model(folder: Path, runtime: Runtime, *, allow_remote_code: bool) -> tuple[ScalarModel, ChatTemplate]:
-    """A reward model and the template that it reads texts through."""
-    device, dtype = hardware(runtime)
-    model = load_reward_model(folder, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code)
-    return model, ChatTemplate(load_tokenizer(str(folder)))
 
 
 def by_scores(

@@ -9,11 +9,14 @@ import torch
 
 from trimtab.config import Runtime
 from trimtab.config.endpoint import EndpointSettings
+from trimtab.data.chat import ChatTemplate
 from trimtab.errors import UserError
 from trimtab.generation.endpoint import Endpoint
 from trimtab.models.hardware import choose_device, choose_dtype
-from trimtab.models.loading import load_policy
+from trimtab.models.loading import load_policy, load_reward_model
 from trimtab.models.policy import Policy
+from trimtab.models.registry import load_tokenizer
+from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.artifacts import Artifact
 
 Inputs = Mapping[str, Artifact]
@@ -52,6 +55,17 @@ def load_writer(model: str, runtime: Runtime, *, chat_template: str | None = Non
         chat_template=chat_template,
         allow_remote_code=allow_remote_code,
     )
+
+
+def load_scorer(
+    folder: Path, runtime: Runtime, *, learns: bool = False, allow_remote_code: bool
+) -> tuple[ScalarModel, ChatTemplate]:
+    """A reward model with a trunk of its own, and the template that it reads texts through."""
+    device, dtype = hardware(runtime)
+    model = load_reward_model(
+        folder, learns=learns, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code
+    )
+    return model, ChatTemplate(load_tokenizer(str(folder)))
 
 
 def open_endpoint(settings: EndpointSettings, log: Path) -> Endpoint:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.config import ReviseStage
-from trimtab.data.chat import ChatTemplate
 from trimtab.data.formats import read_prompts
 from trimtab.errors import Interrupted
 from trimtab.evaluation.statistics import mean
@@ -23,14 +22,12 @@ from trimtab.feedback.revision import Chain, revise, write_drafts
 from trimtab.feedback.revision_filter import KEPT, Scores, pick_best, verdict
 from trimtab.feedback.scorers import score_texts
 from trimtab.generation.local import LocalModel
-from trimtab.models.loading import load_reward_model
-from trimtab.models.registry import load_tokenizer
 from trimtab.pipeline.artifacts import CHAINS, DATA
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.disk import replace_text
 from trimtab.pipeline.endpoints import keep_calls, stage_endpoint
 from trimtab.pipeline.reading import helpful_prompts, read_data
-from trimtab.pipeline.resolve import Inputs, hardware, load_writer, source
+from trimtab.pipeline.resolve import Inputs, load_scorer, load_writer, source
 from trimtab.seeds import mix
 from trimtab.training.batches import permutation
 from trimtab.training.encoding import watching
@@ -214,9 +211,7 @@ def _open_scorer(config: ReviseStage, inputs: Inputs, context: Context) -> Score
     if config.scorer is None:
         return lambda answered: [[0.0] * len(answers) for _, answers in answered]
     folder = Path(source(inputs, config.scorer))
-    device, dtype = hardware(context.runtime)
-    model = load_reward_model(folder, compute_dtype=dtype, device=device, allow_remote_code=config.allow_remote_code)
-    return partial(score_texts, model, ChatTemplate(load_tokenizer(str(folder))))
+    return partial(score_texts, *load_scorer(folder, context.runtime, allow_remote_code=config.allow_remote_code))
 
 
 def _judged(

@@ -13,13 +13,11 @@ from typing import Any
 from trimtab.config import DPOStage, RewardModelStage, SFTStage
 from trimtab.data.chat import ChatTemplate
 from trimtab.data.formats import read_comparisons, read_demonstrations, read_grades, read_rankings
-from trimtab.models.loading import load_reward_model
 from trimtab.models.reference import reference_of
-from trimtab.models.registry import load_tokenizer
 from trimtab.models.scalar_model import ScalarModel, is_reward_model
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.reading import read_data
-from trimtab.pipeline.resolve import Inputs, hardware, source
+from trimtab.pipeline.resolve import Inputs, load_scorer, source
 from trimtab.pipeline.trained_models import Summary, load_for_training, optimizer_settings, save_merged
 from trimtab.seeds import mix
 from trimtab.training.dpo import train_dpo
@@ -96,10 +94,7 @@ def _scalar_model(config: RewardModelStage, inputs: Inputs, context: Context) ->
         policy = load_for_training(config, inputs, context)
         model = ScalarModel.fresh(policy.trunk, adapter=policy.adapter, seed=mix(context.seed, 1))
         return model, policy.template
-    device, dtype = hardware(context.runtime)
-    allow = config.allow_remote_code
-    model = load_reward_model(start, learns=True, compute_dtype=dtype, device=device, allow_remote_code=allow)
-    return model, ChatTemplate(load_tokenizer(str(start)))
+    return load_scorer(start, context.runtime, learns=True, allow_remote_code=config.allow_remote_code)
 
 
 def run_dpo(config: DPOStage, inputs: Inputs, context: Context) -> Summary:
