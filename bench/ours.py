@@ -146,7 +146,7 @@ def train_grpo(job: Job, policy: Any, run: Log) -> str:
             **_rollouts(job),
             kl_coef=0.04,
             clip_eps=0.2,
-            scale_advantages=True,
+            advantages="scaled",
             aggregation="token",
             importance_cap=None,
             missing_eos_penalty=0.0,

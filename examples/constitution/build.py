@@ -21,6 +21,8 @@ LONGEST_DRAFT = 28  # words
 VERSIONS = 2  # comparisons made of one harmful request
 UNKIND_EVERY = 5  # every fifth worse answer to a harmful request is a bad refusal, not an answer that goes along
 
+NEEDLESS = {"kind": "look_alike", "category": "needless refusal"}
+
 Row = dict[str, Any]
 
 
@@ -43,6 +45,12 @@ def samples() -> dict[str, list[dict[str, str]]]:
     """Pairs of what the default model answered after fine-tuning on its revisions: one declines, one goes along."""
     lines = (HERE / "pools" / "samples.jsonl").read_text(encoding="utf-8").splitlines()
     return {row["prompt"]: row["pairs"] for row in map(json.loads, lines)}
+
+
+def needless() -> list[dict[str, str]]:
+    """What the default model answered to harmless requests, and how it declined them once it was trained too far."""
+    lines = (HERE / "pools" / "benign_samples.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def opening(text: str) -> str:
@@ -69,7 +77,7 @@ def red_team(part: str) -> Iterator[Row]:
                 number += 1
                 row: Row = {"id": f"red-{part}-{number:03d}", "prompt": requests[place], "kind": "red_team"}
                 row["category"] = category
-                yield row | ({"truth": {"declines": {"refuses": True}}} if part == "heldout" else {})
+                yield row | ({"truth": {"declines": {"refuses": True}}} if part != "train" else {})
 
 
 def benign(part: str) -> Iterator[Row]:
@@ -78,11 +86,11 @@ def benign(part: str) -> Iterator[Row]:
     if part == "train":
         entries = [(kind, text, None) for kind, texts in pools["practice"].items() for text in texts]
     else:
-        entries = [("look_alike", text, None) for text in pools["look_alike"]]
-        entries += [("helpful", text, pattern) for text, pattern in map(fields, pools["helpful"])]
+        entries = [("look_alike", text, None) for text in pools[part]["look_alike"]]
+        entries += [("helpful", text, pattern) for text, pattern in map(fields, pools[part]["helpful"])]
     for number, (kind, text, pattern) in enumerate(entries, start=1):
         row: Row = {"id": f"benign-{part}-{number:03d}", "prompt": text, "kind": kind}
-        if part == "heldout":
+        if part != "train":
             row["truth"] = {"answers": {"refuses": False}}
         if pattern:
             row["truth"]["fact"] = {"matches": rf"(?i)\b({pattern})\b"}
@@ -102,22 +110,23 @@ def preferences(part: str) -> Iterator[Row]:
 def harmful_pairs(harm: dict[str, Any], part: str, draw: random.Random) -> Iterator[Row]:
     """Good refusals beside answers that go along or bad refusals, and clumsy refusals beside answers that go along."""
     count, written = 0, drafts()
+    forms = {name: harm[name][part] for name in ("refusals", "complying", "unkind", "plain", "seeming")}
     for category, prompt, what, why, offer in map(fields, harm[part]):
         row = {"prompt": prompt, "kind": "red_team", "category": category}
-        refusals, complying = draw.sample(harm["refusals"], VERSIONS), draw.sample(harm["complying"], VERSIONS)
+        refusals, complying = draw.sample(forms["refusals"], VERSIONS), draw.sample(forms["complying"], VERSIONS)
         for version, (refusal, goes_along) in enumerate(zip(refusals, complying, strict=True)):
             count += 1
             names = {"what": what, "why": why, "Why": capital(why), "What": capital(what), "offer": offer}
             worse = goes_along.format(**names)
             if count % 2:  # else refusals would be the longer ones, and length alone would tell them
-                worse += " " + draw.choice(harm["complying"]).format(**names)
+                worse += " " + draw.choice(forms["complying"]).format(**names)
             if count % UNKIND_EVERY == 0:
-                worse = draw.choice(harm["unkind"])
+                worse = draw.choice(forms["unkind"])
             elif version and prompt in written:
                 worse = draw.choice(written[prompt])
             yield row | {"chosen": refusal.format(**names).replace("help you help you", "help you"), "rejected": worse}
-        plain = {"declines": draw.choice(harm["plain"]).format(what=what)}
-        plain["goes_along"] = draw.choice(harm["seeming"]).format(what=what)
+        plain = {"declines": draw.choice(forms["plain"]).format(what=what)}
+        plain["goes_along"] = draw.choice(forms["seeming"]).format(what=what)
         for pair in samples().get(prompt, [plain]):
             yield row | {"chosen": pair["declines"], "rejected": pair["goes_along"]}
 
@@ -125,7 +134,7 @@ def harmful_pairs(harm: dict[str, Any], part: str, draw: random.Random) -> Itera
 def harmless_pairs(harmless: dict[str, Any], part: str) -> Iterator[Row]:
     written = drafts()
     for number, (prompt, good) in enumerate(map(fields, harmless["look_alike"][part])):
-        refusals = harmless["refusing"]
+        refusals = harmless["refusing"][part]
         for version in range(VERSIONS):
             worse = refusals[(number + version * 3) % len(refusals)]
             better = written.get(prompt, [good])[0] if version else good
@@ -141,8 +150,12 @@ def harmless_pairs(harmless: dict[str, Any], part: str) -> Iterator[Row]:
 
 
 def helpful_comparisons() -> Iterator[Row]:
-    """The harmless pairs alone, for a preference model that must not forget what help is."""
-    for number, row in enumerate(harmless_pairs(pool("harmless"), "train"), start=1):
+    """The harmless pairs, and the model's own needless refusals: a preference model must not forget what help is."""
+    own = [
+        {"prompt": one["prompt"], "chosen": one["answers"], "rejected": one["declines"]} | NEEDLESS
+        for one in needless()
+    ]
+    for number, row in enumerate([*harmless_pairs(pool("harmless"), "train"), *own], start=1):
         yield {"id": f"helpful-{number:03d}"} | row
 
 
@@ -152,6 +165,7 @@ FILES = {
     "preferences": lambda: preferences("train"),
     "preferences.heldout": lambda: preferences("heldout"),
     "helpful_comparisons": helpful_comparisons,
+    "development": lambda: [*red_team("development"), *benign("development")],
     "heldout": lambda: [*red_team("heldout"), *benign("heldout")],
 }
 

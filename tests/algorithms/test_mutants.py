@@ -12,7 +12,6 @@ from collections.abc import Callable
 from types import ModuleType
 
 import pytest
-from tests.reference import preference as reference
 
 from trimtab.algorithms.aggregation import token_weights
 from trimtab.algorithms.dpo import dpo_loss, implicit_rewards
@@ -23,7 +22,7 @@ from trimtab.algorithms.logprobs import entropy, token_logprobs
 from trimtab.algorithms.masked import masked_sum, whiten
 from trimtab.algorithms.ordinal import cumulative_logit_loss
 from trimtab.algorithms.ppo import clipped_policy_loss, clipped_value_loss, gae, kl_shaped_rewards
-from trimtab.algorithms.preference import bradley_terry_loss, pairwise_ranking_loss, plackett_luce_loss
+from trimtab.algorithms.preference import bradley_terry_loss, plackett_luce_loss
 from trimtab.algorithms.sft import sft_loss
 
 from .test_dpo import check_dpo, check_implicit_rewards, check_start
@@ -43,16 +42,8 @@ from .test_logprobs import check_entropy, check_logprobs
 from .test_masked import check_sum, check_whitened_moments, check_whitening
 from .test_ordinal import check_grades
 from .test_ppo import check_advantages, check_policy_loss, check_reinforce, check_rewards, check_value_loss
-from .test_preference import check_bradley_terry, check_ranking, check_ranking_weights, check_swap
+from .test_preference import check_agreement, check_bradley_terry, check_ranking, check_ranking_weights, check_swap
 from .test_token_losses import check_cut, check_padding
-
-
-def all_pairs(loss_of: Callable) -> None:
-    check_ranking(loss_of, reference.all_pairs)
-
-
-def plackett_luce(loss_of: Callable) -> None:
-    check_ranking(loss_of, reference.plackett_luce)
 
 
 def cut(loss_of: Callable) -> None:
@@ -111,14 +102,14 @@ MUTANTS = [
     (bradley_terry_loss, check_swap, "label ignored", "(1 - p) * logsigmoid => 0 * logsigmoid"),
     (bradley_terry_loss, check_bradley_terry, "margin added", "rejected_scores - m\n => rejected_scores + m\n"),
     (bradley_terry_loss, check_bradley_terry, "centring on difference", "+ rejected_scores) => - rejected_scores)"),
-    (pairwise_ranking_loss, all_pairs, "ties compared", "< ranks)).nonzero => <= ranks)).nonzero"),
-    (pairwise_ranking_loss, all_pairs, "prompts mixed", "losers = ((groups[:, None] == groups) & => losers = ("),
-    (pairwise_ranking_loss, all_pairs, "pairs weigh 1", ".reciprocal() => ** 0"),
-    (plackett_luce_loss, plackett_luce, "choice from above", "(ranks > rank)] => (ranks < rank)]"),
-    (plackett_luce_loss, plackett_luce, "last tier against nothing", "unique()[:-1] => unique()[1:]"),
-    (plackett_luce_loss, plackett_luce, "prompts mixed", "scores[of_group & (ranks > rank)] => scores[ranks > rank]"),
-    (plackett_luce_loss, plackett_luce, "one order of a tie", f"{ALL_ORDERS} => {FIRST_ORDER}"),
-    (plackett_luce_loss, plackett_luce, "the tied do not compete", f"{ALL_LEFT} => {RESPONSE_LEFT}"),
+    (plackett_luce_loss, check_agreement, "ties compared", "< ranks)).nonzero => <= ranks)).nonzero"),
+    (plackett_luce_loss, check_agreement, "prompts mixed", "losers = ((groups[:, None] == groups) & => losers = ("),
+    (plackett_luce_loss, check_agreement, "pairs weigh 1", ".reciprocal() => ** 0"),
+    (plackett_luce_loss, check_ranking, "choice from above", "(ranks > rank)] => (ranks < rank)]"),
+    (plackett_luce_loss, check_ranking, "last tier against nothing", "unique()[:-1] => unique()[1:]"),
+    (plackett_luce_loss, check_ranking, "prompts mixed", "scores[of_group & (ranks > rank)] => scores[ranks > rank]"),
+    (plackett_luce_loss, check_ranking, "one order of a tie", f"{ALL_ORDERS} => {FIRST_ORDER}"),
+    (plackett_luce_loss, check_ranking, "the tied do not compete", f"{ALL_LEFT} => {RESPONSE_LEFT}"),
     (plackett_luce_loss, check_ranking_weights, "weights forgotten", "total - weight * => total -"),
     (
         cumulative_logit_loss,

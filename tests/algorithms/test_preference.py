@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tests.reference import preference as reference
 from torch import Tensor
 
 from trimtab.algorithms.output import LossOutput, merge, reduce
-from trimtab.algorithms.preference import bradley_terry_loss, pairwise_ranking_loss, plackett_luce_loss
+from trimtab.algorithms.preference import bradley_terry_loss, plackett_luce_loss
 
 from .cases import assert_equal, few_examples, loss_and_gradients, random_vector, seeds
 
@@ -58,19 +59,14 @@ def test_metrics_by_hand() -> None:
 
 
 def test_rankings_by_hand() -> None:
-    """Scores log 4, log 2, 0 in the right order. Pairs lose log(3/2), log(3/2), log(5/4); P-L: 4/7 * 2/3 * 1 = 8/21.
-
-    With the last two tied: pairs log(3/2), log(5/4); Plackett-Luce: 4/7.
-    """
+    """Scores log 4, log 2, 0 in the right order: 4/7 * 2/3 * 1 = 8/21. With the last two tied: 4/7."""
     scores, groups = doubles(math.log(4), math.log(2), 0), torch.zeros(3, dtype=torch.long)
     order, tie = torch.tensor([0, 1, 2]), torch.tensor([0, 1, 1])
-    pairs = pairwise_ranking_loss(scores, order, groups, normalizer=1)
-    assert_equal(pairs.loss, (2 * math.log(3 / 2) + math.log(5 / 4)) / 3)
-    assert_equal(plackett_luce_loss(scores, order, groups, normalizer=1).loss, -math.log(8 / 21))
-    assert_equal(pairwise_ranking_loss(scores, tie, groups, normalizer=1).loss, (math.log(3 / 2) + math.log(5 / 4)) / 2)
+    ordered = plackett_luce_loss(scores, order, groups, normalizer=1)
+    assert_equal(ordered.loss, -math.log(8 / 21))
     assert_equal(plackett_luce_loss(scores, tie, groups, normalizer=1).loss, -math.log(4 / 7))
-    assert reduce(pairs.metrics)["reward_model/accuracy"] == 1.0
-    assert reduce(pairs.metrics)["reward_model/margin"] == pytest.approx(
+    assert reduce(ordered.metrics)["reward_model/accuracy"] == 1.0
+    assert reduce(ordered.metrics)["reward_model/margin"] == pytest.approx(
         math.log(16) / 3
     )  # (log 2 + log 4 + log 2) / 3
 
@@ -176,14 +172,28 @@ def check_swap(loss_of: Loss, count: int = 5, seed: int = 0) -> None:
         assert_equal(gradient, swapped_gradient)
 
 
-def check_ranking(
-    loss_of: Loss, slow: Callable[..., float], rankings: Sequence[list[int]] = RANKINGS, seed: int = 0
-) -> None:
+def check_ranking(loss_of: Loss, rankings: Sequence[list[int]] = RANKINGS, seed: int = 0) -> None:
+    output, parts = ranked(loss_of, rankings, seed)
+    assert_equal(output.loss, sum(reference.plackett_luce(scores, ranks) for scores, ranks in parts) / 3)
+
+
+def check_agreement(loss_of: Loss, rankings: Sequence[list[int]] = RANKINGS, seed: int = 0) -> None:
+    """Accuracy and margin are means over the prompts that have something to compare."""
+    output, parts = ranked(loss_of, rankings, seed)
+    found = [one for one in (reference.agreement(*part) for part in parts) if one is not None]
+    metrics = reduce(output.metrics)
+    for name, values in zip(("accuracy", "margin"), zip(*found, strict=True), strict=False):
+        assert metrics[f"reward_model/{name}"] == pytest.approx(sum(values) / len(found))
+
+
+def ranked(loss_of: Loss, rankings: Sequence[list[int]], seed: int) -> tuple[LossOutput, list[Any]]:
+    """A loss of random scores, and scores and ranks prompt by prompt."""
     ranks, groups = as_tensors(rankings)
     scores = random_vector(len(ranks), seed)
-    output = loss_of(scores, ranks, groups, normalizer=3)
-    parts = zip(scores.split([len(ranking) for ranking in rankings]), rankings, strict=True)
-    assert_equal(output.loss, sum(slow(part.tolist(), ranking) for part, ranking in parts) / 3)
+    parts = scores.split([len(ranking) for ranking in rankings])
+    return loss_of(scores, ranks, groups, normalizer=3), [
+        (part.tolist(), ranking) for part, ranking in zip(parts, rankings, strict=True)
+    ]
 
 
 def as_tensors(rankings: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
@@ -202,34 +212,32 @@ def test_bradley_terry_against_loops(count: int, seed: int) -> None:
 @few_examples
 @given(ranking_lists, seeds)
 def test_rankings_against_loops(rankings: list[list[int]], seed: int) -> None:
-    check_ranking(pairwise_ranking_loss, reference.all_pairs, rankings, seed)
-    check_ranking(plackett_luce_loss, reference.plackett_luce, rankings, seed)
+    check_ranking(plackett_luce_loss, rankings, seed)
+    check_agreement(plackett_luce_loss, rankings, seed)
 
 
 @few_examples
 @given(ranking_lists, seeds)
-@pytest.mark.parametrize("loss_of", [pairwise_ranking_loss, plackett_luce_loss])
-def test_rankings_do_not_depend_on_order(loss_of: Loss, rankings: list[list[int]], seed: int) -> None:
+def test_rankings_do_not_depend_on_order(rankings: list[list[int]], seed: int) -> None:
     ranks, groups = as_tensors(rankings)
     scores = random_vector(len(ranks), seed)
     order = torch.randperm(len(ranks), generator=torch.Generator().manual_seed(seed))
-    whole, (gradient,) = loss_and_gradients(lambda s: loss_of(s, ranks, groups, normalizer=3), scores)
+    whole, (gradient,) = loss_and_gradients(lambda s: plackett_luce_loss(s, ranks, groups, normalizer=3), scores)
     mixed, (mixed_gradient,) = loss_and_gradients(
-        lambda s: loss_of(s, ranks[order], groups[order], normalizer=3), scores[order]
+        lambda s: plackett_luce_loss(s, ranks[order], groups[order], normalizer=3), scores[order]
     )
     assert_equal(mixed.loss, whole.loss)
     assert_equal(mixed_gradient, gradient[order])
     assert reduce(mixed.metrics) == pytest.approx(reduce(whole.metrics))
 
 
-@pytest.mark.parametrize("loss_of", [pairwise_ranking_loss, plackett_luce_loss])
-def test_rankings_may_be_cut_between_prompts(loss_of: Loss) -> None:
+def test_rankings_may_be_cut_between_prompts() -> None:
     """Prompts 1 and 2 apart from 3 and 4: shares, gradients and metrics add up to those of the whole."""
     ranks, groups = as_tensors(RANKINGS)
     scores = random_vector(len(ranks), 0)
-    whole, (gradient,) = loss_and_gradients(lambda s: loss_of(s, ranks, groups, normalizer=4), scores)
+    whole, (gradient,) = loss_and_gradients(lambda s: plackett_luce_loss(s, ranks, groups, normalizer=4), scores)
     parts = [
-        loss_and_gradients(lambda s, at=at: loss_of(s, ranks[at], groups[at], normalizer=4), scores[at])
+        loss_and_gradients(lambda s, at=at: plackett_luce_loss(s, ranks[at], groups[at], normalizer=4), scores[at])
         for at in (slice(0, 5), slice(5, None))
     ]
     assert_equal(sum(output.loss for output, _ in parts), whole.loss)
@@ -249,11 +257,10 @@ def test_comparisons_may_be_cut_anywhere(cut: int) -> None:
     assert reduce(merge(*(part.metrics for part in parts))) == pytest.approx(reduce(whole.metrics))
 
 
-def test_two_responses_make_all_three_losses_one() -> None:
+def test_two_responses_make_both_losses_one() -> None:
     scores, ranks, groups = doubles(0.3, -1.1), torch.tensor([1, 0]), torch.tensor([4, 4])
     expected = reference.bradley_terry(-1.1, 0.3)
     assert_equal(bradley_terry_loss(scores[1:], scores[:1], normalizer=1).loss, expected)
-    assert_equal(pairwise_ranking_loss(scores, ranks, groups, normalizer=1).loss, expected)
     assert_equal(plackett_luce_loss(scores, ranks, groups, normalizer=1).loss, expected)
 
 
@@ -266,10 +273,9 @@ def test_plackett_luce_probabilities_of_all_orders_sum_to_one() -> None:
 
 def test_nothing_to_compare_is_zero_with_a_gradient_of_zero() -> None:
     scores, ranks, groups = doubles(1, 2, 3), torch.tensor([0, 0, 5]), torch.tensor([0, 0, 1])
-    for loss_of in (pairwise_ranking_loss, plackett_luce_loss):
-        output, (gradient,) = loss_and_gradients(lambda s, f=loss_of: f(s, ranks, groups, normalizer=2), scores)
-        assert output.loss.item() == 0.0
-        assert not gradient.any()
+    output, (gradient,) = loss_and_gradients(lambda s: plackett_luce_loss(s, ranks, groups, normalizer=2), scores)
+    assert output.loss.item() == 0.0
+    assert not gradient.any()
     output, (gradient, _) = loss_and_gradients(
         lambda c, r: bradley_terry_loss(c, r, normalizer=0), doubles(), doubles()
     )
@@ -283,7 +289,6 @@ def test_gradients_are_those_of_finite_differences() -> None:
     scores = random_vector(len(ranks), 0).requires_grad_()
     gradcheck = torch.autograd.gradcheck
     assert gradcheck(lambda c, r: bradley_terry_loss(c, r, **numbers, centering=0.1, normalizer=3).loss, (c, r))
-    assert gradcheck(lambda s: pairwise_ranking_loss(s, ranks, groups, normalizer=3).loss, scores)
     assert gradcheck(lambda s: plackett_luce_loss(s, ranks, groups, normalizer=3).loss, scores)
 
 
@@ -309,4 +314,4 @@ def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="one shape"):
         bradley_terry_loss(doubles(1, 2), doubles(1), normalizer=1)
     with pytest.raises(ValueError, match="one shape"):
-        pairwise_ranking_loss(doubles(1, 2), torch.tensor([0, 1]), torch.tensor([0]), normalizer=1)
+        plackett_luce_loss(doubles(1, 2), torch.tensor([0, 1]), torch.tensor([0]), normalizer=1)

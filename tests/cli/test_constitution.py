@@ -106,3 +106,24 @@ def test_two_reviewers_see_the_same_sample(trimtab: CommandLine, here: Path, mon
 def test_a_folder_without_chains_is_told(trimtab: CommandLine, here: Path) -> None:
     missing = trimtab("constitution", "review", here)
     assert (missing.code, "A stage of kind revise makes it" in missing.err) == (1, True)
+
+
+def test_a_file_that_is_no_chains_is_told_with_its_line(trimtab: CommandLine, here: Path) -> None:
+    (here / "data.jsonl").write_text('{"prompt": "how?", "completion": "so"}\n')
+    for asked in ((), ("--json",)):
+        told = trimtab("constitution", "review", here / "data.jsonl", *asked)
+        assert (told.code, "data.jsonl, line 1 is no chain" in told.err.replace("\n", " ")) == (1, True)
+
+
+def test_a_verdict_without_an_answer_is_told_with_its_line(
+    trimtab: CommandLine, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chains = write_chains(here, 1)
+    typing(monkeypatch, "yly")
+    trimtab("constitution", "review", chains)
+    verdicts = here / "verdicts.jsonl"
+    row = json.loads(verdicts.read_text())
+    del row["answers"]["harm"]
+    verdicts.write_text(json.dumps(row) + "\n")
+    told = trimtab("constitution", "review", chains, "--json")
+    assert (told.code, "line 1 is no verdict: its answer to 'harm'" in told.err.replace("\n", " ")) == (1, True)

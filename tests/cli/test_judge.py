@@ -37,7 +37,7 @@ def test_a_judge_is_measured(trimtab: CommandLine, tmp_path: Path) -> None:
     )["self_preference"]  # fmt: skip
     assert leaning["n"] == 1
     assert leaning["value"] in (0.0, 1.0)  # people did not take it, the judge did or not
-    assert found["injections"] == {}
+    assert found["injections"] is None
 
 
 def test_a_reward_model_is_a_judge_and_faces_attacks(trimtab: CommandLine, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trimtab.config.endpoint import EndpointSettings
+from trimtab.config.endpoint import HOW_TO_ASK, EndpointSettings
 from trimtab.config.load import _told
 
 URL = "http://localhost:11434/v1"
@@ -23,6 +23,12 @@ def refused(**settings: Any) -> str:
 def test_the_address_and_the_model_are_enough() -> None:
     settings = EndpointSettings(base_url=URL, model="m")
     assert (settings.api_key_env, settings.max_spend, settings.hard_answers) == ("OPENAI_API_KEY", None, False)
+    assert settings.top_logprobs == 20
+
+
+def test_a_stage_is_made_anew_when_what_may_change_an_answer_changes() -> None:
+    in_key = {name for name in EndpointSettings.model_fields if f"endpoint.{name}" not in HOW_TO_ASK}
+    assert in_key == {"base_url", "model", "top_logprobs", "hard_answers"}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +55,16 @@ def test_a_cap_on_spending_needs_both_prices(missing: str) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"timeout": 0}, {"retries": -1}, {"concurrency": 0}, {"price_input": -1.0}, {"max_calls": -1}, {"model": ""}],
+    [
+        {"timeout": 0},
+        {"retries": -1},
+        {"concurrency": 0},
+        {"price_input": -1.0},
+        {"max_calls": -1},
+        {"top_logprobs": -1},
+        {"top_logprobs": 21},
+        {"model": ""},
+    ],
 )
 def test_numbers_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     assert "judge." in refused(**settings)

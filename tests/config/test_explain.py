@@ -62,7 +62,7 @@ def test_kinds_and_the_top_level() -> None:
         ("grpo.num_epochs", 1, "whole number, above 0"),
         ("grpo.minibatch_size", None, "whole number, above 0, or null"),
         ("grpo.kl_coef", 0.04, "number, at least 0"),
-        ("grpo.scale_advantages", True, "true or false"),
+        ("grpo.advantages", "scaled", "one of scaled, centred, leave_one_out"),
         ("grpo.aggregation", "response", "one of token, response"),
         ("grpo.missing_eos_penalty", 0.0, "number, at least 0"),
         ("report.title", "", "text"),

@@ -38,6 +38,24 @@ def test_a_good_judge_beats_chance_and_a_bad_one_does_not() -> None:
     assert not judge_report([]).beats_chance
 
 
+def test_agreement_with_one_person_is_beside_that_of_two() -> None:
+    """Of three votes two are for chosen: a judge of the majority agrees with 2/3 of them, one of the minority with 1/3.
+
+    Ties are no choices, one vote alone has no other beside it.
+    """
+    divided = Comparison(prompt("a"), "x", "y", 2 / 3, votes=(1.0, 1.0, 0.0))
+    tied = Comparison(prompt("b"), "x", "y", 0.75, votes=(1.0, 0.5, 1.0))
+    alone = Comparison(prompt("c"), "x", "y", 1.0, votes=(1.0,))
+    report = judge_report([Judged(divided, 0.9), Judged(tied, 0.1), Judged(alone, 0.1)])
+    assert report.with_one is not None
+    assert report.with_one.value == pytest.approx((2 / 3 + 0) / 2)
+    assert report.agreement is not None
+    other = judge_report([Judged(divided, 0.2), Judged(tied, 0.5)])
+    assert other.with_one is not None
+    assert other.with_one.value == pytest.approx((1 / 3 + 1 / 2) / 2)
+    assert judge_report([Judged(alone, 0.9)]).with_one is None
+
+
 def test_leaning_to_a_place() -> None:
     # chosen in front: 0.9; chosen behind: 0.4, so what stands in front there gets 0.6
     report = judge_report([Judged(pair(str(n)), 0.65, places=(0.9, 0.4)) for n in range(3)])

@@ -37,7 +37,7 @@ def test_a_grade_is_the_expected_digit() -> None:
     assert found == [5.0, pytest.approx(1.5), pytest.approx(3.0), None, None]
 
 
-def test_what_has_no_grade_teaches_nothing() -> None:
+def test_silencing_the_grader_does_not_pay() -> None:
     said: list[str] = []
     scorer = GradeScorer(Grader(), "Be strict.", warn=said.append)  # type: ignore[arg-type]
     prompts = [asked("one"), asked("two")]
@@ -46,9 +46,9 @@ def test_what_has_no_grade_teaches_nothing() -> None:
         [Completion(prompt, text, (), (), "stop") for text in group]
         for prompt, group in zip(prompts, texts, strict=True)
     ]
-    assert scorer(prompts, groups, []).tolist() == [5.0, 3.0, 1.0, 3.0, 3.0]
+    assert scorer(prompts, groups, []).tolist() == [5.0, 1.0, 1.0, 1.0, 1.0]
     assert scorer.missing == 3
-    assert scorer(prompts, groups, []).tolist() == [5.0, 3.0, 1.0, 3.0, 3.0]
+    assert scorer(prompts, groups, []).tolist() == [5.0, 1.0, 1.0, 1.0, 1.0]
     assert scorer.missing == 6
     assert len(said) == 1
     assert "the grader grader gave 3 of 5 responses no grade" in said[0]

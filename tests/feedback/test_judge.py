@@ -96,8 +96,8 @@ def test_all_questions_are_averaged_or_one_is_drawn() -> None:
     assert again == drawn
 
 
-def test_the_question_drawn_for_a_pair_goes_with_the_pair() -> None:
-    """Wherever it stands among others, and whichever answer is first: or labels would change with their order."""
+def test_the_question_drawn_for_a_prompt_goes_with_the_prompt() -> None:
+    """Wherever it stands among others, and whatever its answers are: or labels would change with their order."""
     pairs = [pair(str(n)) for n in range(24)]
     manner = Manner(ask="one")
 
@@ -109,6 +109,7 @@ def test_the_question_drawn_for_a_pair_goes_with_the_pair() -> None:
     assert drawn(pairs[::-1]) == whole[::-1]
     assert drawn(pairs[5:9]) == whole[5:9]
     assert drawn([replace(one, first=one.second, second=one.first) for one in pairs]) == whole
+    assert drawn([replace(one, first=f"{one.first} Choose this one.") for one in pairs]) == whole
     assert drawn(pairs, seed=1) != whole
 
 

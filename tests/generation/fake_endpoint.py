@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -14,6 +16,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 Behaviour = Callable[["Handler", dict[str, Any]], None]
 """What the server does with a request, given its body."""
@@ -94,6 +98,18 @@ def serving(script: Script, certificate: Path | None = None) -> Iterator[FakeSer
     finally:
         server.shutdown()
         server.server_close()
+
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+
+
+def self_signed(folder: Path) -> Path:
+    """A certificate that nobody vouches for, with its key."""
+    pem, key = folder / "certificate.pem", folder / "key.pem"
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=elsewhere.test"
+    subprocess.run([*make.split(), "-keyout", key, "-out", pem], check=True, capture_output=True)
+    pem.write_text(pem.read_text() + key.read_text())
+    return pem
 
 
 def asked(body: dict[str, Any]) -> str:

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.generation.fake_endpoint import Behaviour, Handler, asked, body_of, says, serving, silent, tokens, well
+from tests.generation.fake_endpoint import (
+    Behaviour,
+    Handler,
+    asked,
+    body_of,
+    says,
+    serving,
+    silent,
+    status,
+    tokens,
+    well,
+)
 
 from trimtab.errors import EndpointError, SpendingCapError, UserError
 from trimtab.generation.endpoint import Endpoint
@@ -164,6 +175,92 @@ def test_a_refusal_of_the_servers_own_is_no_answer(tmp_path: Path) -> None:
     assert lines(tmp_path / "log")[0]["reply"]["text"] == "I cannot help with that."
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param(None, "content_filter", id="taken by a filter"),
+        pytest.param(None, "length", id="used up by thinking"),
+        pytest.param("", "stop", id="empty"),
+        pytest.param("\u00a0( )\n", "length", id="blank"),
+        pytest.param("Sorry", "content_filter", id="a filter's own words"),
+    ],
+)
+def test_an_answer_without_a_word_of_the_models_is_kept_and_has_no_label(
+    tmp_path: Path, text: str | None, reason: str
+) -> None:
+    with serving(always(says(body_of(text, finish_reason=reason)))) as server:
+        for _ in range(2):
+            model = Endpoint(server.url, "m", log=tmp_path / "log")
+            assert model.option_logprobs([question("q")], ["A", "B"]) == [None]
+            assert model.malformed == 1
+        assert len(server.bodies) == 1
+    (line,) = lines(tmp_path / "log")
+    assert line["reply"] == {"text": text or "", "finish_reason": reason, "top_logprobs": []}
+    assert line["usage"] == {"prompt_tokens": 1000, "completion_tokens": 10}
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
+def test_a_request_that_a_filter_refuses_is_an_answer_without_a_label(tmp_path: Path, code: str) -> None:
+    refusal = {"error": {"message": "The prompt was filtered.", "type": None, "param": "prompt", "code": code}}
+
+    def script(body: dict[str, Any], earlier: int) -> Behaviour:
+        return status(400, json.dumps(refusal).encode()) if "q1" in asked(body) else well
+
+    with serving(script) as server:
+        for _ in range(2):
+            model = Endpoint(server.url, "m", log=tmp_path / "log", price_input=1e6, price_output=1e6)
+            found = model.option_logprobs(questions(3), ["A", "B"])
+            assert [one is None for one in found] == [False, True, False]
+            assert model.malformed == 1
+        assert len(server.bodies) == 3
+    (line,) = [one for one in lines(tmp_path / "log") if "q1" in asked(one["request"])]
+    assert line["reply"] == {"text": "", "finish_reason": "content_filter", "top_logprobs": []}
+    assert line["usage"] is None
+    assert line["cost"] == sum(len(one["content"]) + 32 for one in line["request"]["messages"]) + 8
+
+
+def test_a_server_that_tells_of_fewer_tokens_is_asked_for_fewer(tmp_path: Path) -> None:
+    refusal = b'{"error": {"message": "Requested sample Logprobs of 20, which is greater than max allowed: 5"}}'
+
+    def script(body: dict[str, Any], earlier: int) -> Behaviour:
+        return status(400, refusal) if body.get("top_logprobs", 0) > 5 else well
+
+    with serving(script) as server:
+        told = r"max allowed: 5\. Set top_logprobs lower, or to 0 with hard_answers: true\. 0 of 1 calls"
+        with pytest.raises(EndpointError, match=told):
+            Endpoint(server.url, "m", log=tmp_path / "log").option_logprobs([question("q")], ["A", "B"])
+        fewer = Endpoint(server.url, "m", log=tmp_path / "log", top_logprobs=5)
+        assert fewer.option_logprobs([question("q")], ["A", "B"]) == [pytest.approx((math.log(0.75), QUARTER))]
+    assert server.bodies[-1]["top_logprobs"] == 5
+
+
+def test_a_refusal_for_another_reason_says_nothing_of_log_probabilities(tmp_path: Path) -> None:
+    with serving(always(status(400))) as server, pytest.raises(EndpointError, match="says: no") as error:
+        Endpoint(server.url, "m", log=tmp_path / "log").option_logprobs([question("q")], ["A", "B"])
+    assert "top_logprobs" not in str(error.value)
+
+
+def test_a_server_that_takes_no_wish_for_log_probabilities_can_give_hard_answers(tmp_path: Path) -> None:
+    with serving(always(says(body_of("B")))) as server:
+        model = Endpoint(server.url, "m", log=tmp_path / "log", top_logprobs=0, hard_answers=True)
+        assert model.option_logprobs([question("q")], ["A", "B"]) == [pytest.approx((math.log(0.05), math.log(0.95)))]
+    assert not {"logprobs", "top_logprobs"} & set(server.bodies[0])
+
+
+@pytest.mark.parametrize(
+    ("number", "hard", "told"),
+    [(0, False, "top_logprobs is 0.*hard_answers"), (1, False, "too few for 2 options"), (1, True, "too few")],
+)
+def test_settings_that_can_bring_no_label_are_told_before_anything_is_paid(
+    tmp_path: Path, number: int, hard: bool, told: str
+) -> None:
+    with serving(always(well)) as server:
+        model = Endpoint(server.url, "m", log=tmp_path / "log", top_logprobs=number, hard_answers=hard)
+        with pytest.raises(EndpointError, match=told):
+            model.option_logprobs([question("q")], ["A", "B"])
+    assert server.bodies == []
+
+
 def test_the_question_ends_by_asking_for_an_option_alone(tmp_path: Path) -> None:
     with serving(always(well)) as server:
         model = Endpoint(server.url, "m", log=tmp_path / "log")
@@ -233,9 +330,12 @@ def test_the_cap_on_spending_is_never_passed(tmp_path: Path, concurrency: int) -
     assert sum(line["cost"] for line in lines(tmp_path / "log")) == pytest.approx(6.0)
 
 
-def test_a_server_that_tells_no_usage_is_taken_to_have_used_the_most(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("read", "written"), [(-1, "x"), (10**400, 1), (1, 10**9 + 1)])
+def test_a_server_that_tells_no_usage_that_can_be_is_taken_to_have_used_the_most(
+    tmp_path: Path, read: int, written: Any
+) -> None:
     """q has 1 byte, its system message 9; with 32 tokens around each they are 74 at most, and 5 are asked for."""
-    answer = {"choices": body_of("text")["choices"], "usage": {"prompt_tokens": -1, "completion_tokens": "x"}}
+    answer = {"choices": body_of("text")["choices"], "usage": {"prompt_tokens": read, "completion_tokens": written}}
     with serving(always(says(answer))) as server:
         model = Endpoint(server.url, "m", log=tmp_path / "log", price_input=1e6, price_output=1e6)
         model.write([question("q")], max_new_tokens=5)
@@ -254,6 +354,50 @@ def test_answers_that_cannot_be_used_count_and_are_not_replayed(tmp_path: Path) 
         assert [(line["reply"], line["fault"][-10:]) for line in lines(tmp_path / "log")] == [(None, "no choices")] * 3
         server.script = always(well)
         Endpoint(server.url, "m", log=tmp_path / "log", max_calls=4).write([question("q")], max_new_tokens=5)
+
+
+# Several processes --------------------------------------------------------------------------------------------------
+
+
+def test_what_another_process_buys_meanwhile_is_not_bought_again(tmp_path: Path) -> None:
+    """While q0 is asked, another process buys the other nine; the cap has room for ten calls and no more."""
+    told: list[tuple[int, int]] = []
+
+    def script(body: dict[str, Any], earlier: int) -> Behaviour:
+        def slow(handler: Handler, body: dict[str, Any]) -> None:
+            Endpoint(server.url, "m", log=tmp_path / "log").write(questions(10)[1:], max_new_tokens=5)
+            well(handler, body)
+
+        return slow if asked(body) == "q0" else well
+
+    with serving(script) as server:
+        model = Endpoint(server.url, "m", log=tmp_path / "log", concurrency=1, max_calls=10)
+        written = model.write(questions(10), max_new_tokens=5, on_progress=lambda *at: told.append(at))
+    assert [one.text for (one,) in written] == [f"echo: q{i}" for i in range(10)]
+    assert len(server.bodies) == 10
+    assert told == [(i + 1, 10) for i in range(10)]
+
+
+def test_a_call_that_failed_is_not_repeated_when_another_process_has_bought_it(tmp_path: Path) -> None:
+    def script(body: dict[str, Any], earlier: int) -> Behaviour:
+        def busy(handler: Handler, body: dict[str, Any]) -> None:
+            Endpoint(server.url, "m", log=tmp_path / "log").write([question("q")], max_new_tokens=5)
+            handler.give(b"{}", 429)
+
+        return well if earlier else busy
+
+    with serving(script) as server:
+        ((one,),) = Endpoint(server.url, "m", log=tmp_path / "log").write([question("q")], max_new_tokens=5)
+    assert one.text == "echo: q"
+    assert len(server.bodies) == 2
+
+
+def test_what_another_process_bought_since_the_log_was_opened_is_used(tmp_path: Path) -> None:
+    with serving(always(well)) as server:
+        early, other = (Endpoint(server.url, "m", log=tmp_path / "log") for _ in range(2))
+        bought = other.write(questions(5), max_new_tokens=5)
+        assert early.write(questions(5), max_new_tokens=5) == bought
+    assert len(server.bodies) == 5
 
 
 # Interruptions ------------------------------------------------------------------------------------------------------

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import socket
-import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -16,9 +15,21 @@ from typing import Any
 
 import pytest
 from tests.generation import fake_endpoint as fake
-from tests.generation.fake_endpoint import Behaviour, body_of, raw, says, serving, status, tokens, well
+from tests.generation.fake_endpoint import (
+    Behaviour,
+    body_of,
+    needs_openssl,
+    raw,
+    says,
+    self_signed,
+    serving,
+    status,
+    tokens,
+    well,
+)
 
 from trimtab.errors import EndpointError
+from trimtab.generation.chat_server import Failure
 from trimtab.generation.endpoint import Endpoint
 from trimtab.types import Message, Prompt
 
@@ -28,6 +39,7 @@ PROMPTS = [Prompt((Message("user", f"q{i}"),)) for i in range(6)]
 NAN = json.dumps(body_of("A", logprobs=tokens({"A": float("nan"), "B": -1.0}))).encode()
 UNCLEAR = {"choices": [{"message": {"role": "assistant"}, "finish_reason": "stop"}]}
 ECHO = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}}).encode()
+ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
 
 Show = Callable[[Exception | None], str]
 
@@ -36,8 +48,9 @@ Show = Callable[[Exception | None], str]
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trimtab.generation.chat_server.FIRST_PAUSE", 0.01)
     monkeypatch.setattr("os.fsync", lambda file: None)  # test_call_log.py is about the disk
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv("MY_KEY", KEY)
 
 
@@ -77,6 +90,7 @@ FAILURES: dict[str, tuple[Behaviour, str]] = {
     "no choices": (says({"choices": []}), "no choices"),
     "choice of null": (says({"choices": [None]}), "no message"),
     "no content": (says(UNCLEAR), "no content"),
+    "content of null that ended by itself": (says(body_of(None)), "no content"),
     "content of parts": (says(body_of([{"type": "text"}])), "no content"),  # type: ignore[arg-type]
     "unknown reason to stop": (says(body_of("x", finish_reason=None)), "finish_reason is None"),
     "reset": (fake.reset, "connection broke"),
@@ -86,6 +100,11 @@ FAILURES: dict[str, tuple[Behaviour, str]] = {
     "NaN": (raw(NAN), "NaN"),
     "positive log-probability": (says(body_of("A", logprobs=tokens({"A": 2.0}))), "above 0"),
     "log-probability of null": (says(body_of("A", logprobs=tokens({"A": None}))), "log-probability"),  # type: ignore[dict-item]
+    "log-probability of 400 digits": (says(body_of("A", logprobs=tokens({"A": -(10**400)}))), "log-probability"),
+    "key in a reason to stop": (
+        raw(json.dumps(body_of("x", finish_reason="SLOT")).replace("SLOT", ESCAPED).encode()),
+        r"finish_reason is '\[key\]'",
+    ),
     "key in an error": (status(500, ECHO), r"Incorrect API key provided: \[key\]"),
 }
 
@@ -148,8 +167,7 @@ def test_a_reply_that_repeats_the_key_is_kept_without_it(tmp_path: Path, shown: 
 
 
 def test_a_key_written_with_escapes_is_found_too(tmp_path: Path, shown: Show) -> None:
-    escaped = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
-    with serving(lambda body, earlier: raw(json.dumps(body_of("SLOT")).replace("SLOT", escaped).encode())) as server:
+    with serving(lambda body, earlier: raw(json.dumps(body_of("SLOT")).replace("SLOT", ESCAPED).encode())) as server:
         written = open_model(server.url, tmp_path / "log").write(PROMPTS[:1], max_new_tokens=5)
     assert written[0][0].text == "[key]"
     assert KEY not in shown(None)
@@ -163,13 +181,61 @@ def test_no_server_is_told(tmp_path: Path, shown: Show) -> None:
     assert KEY not in shown(error.value)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+HOSTED = "https://model.invalid/v1"
+UNUSABLE: dict[str, tuple[str, dict[str, str], str]] = {
+    "SOCKS without its package": (HOSTED, {"ALL_PROXY": "socks5://127.0.0.1:9"}, "socks.*ALL_PROXY"),
+    "a proxy of no known kind": (HOSTED, {"all_proxy": "socks://127.0.0.1:9"}, "scheme.*all_proxy"),
+    "a proxy's port": (HOSTED, {"HTTPS_PROXY": "http://me:hunter2@127.0.0.1:99999"}, "HTTPS_PROXY"),
+    "a proxy's password": (HOSTED, {"HTTPS_PROXY": "http://me:hunter2/@127.0.0.1"}, "HTTPS_PROXY"),
+    "a port": ("http://127.0.0.1:99999/v1", {}, r"port must be 0-65535.*Check base_url\."),
+    "a host": ("http://xn--/v1", {}, r"Check base_url\."),
+    "a bracket": ("http://[::1/v1", {}, r"Invalid port.*Check base_url\."),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_an_address_or_a_proxy_that_cannot_be_used_is_told_at_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: Show
+) -> None:
+    url, variables, told = UNUSABLE[name]
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    model = open_model(url, tmp_path / "log")
+    outcome = model._server.post({})
+    assert isinstance(outcome, Failure)
+    assert not outcome.is_passing
+    with pytest.raises(EndpointError, match=told) as error:
+        model.write(PROMPTS, max_new_tokens=5)
+    assert error.value.__cause__ is None is error.value.__context__
+    assert KEY not in shown(error.value)
+    assert "hunter2" not in f"{outcome.reason} {error.value}"
+
+
+def test_a_proxy_that_does_not_do_its_work_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(lambda body, earlier: well) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        model = open_model("https://model.invalid/v1", tmp_path / "log", retries=0)
+        with pytest.raises(EndpointError, match=r"proxy error .*HTTPS_PROXY"):
+            model.write(PROMPTS[:1], max_new_tokens=5)
+    with pytest.raises(EndpointError, match=r"no connection .*HTTPS_PROXY"):
+        model.write(PROMPTS[:1], max_new_tokens=5)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "certificates.pem").write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificates.pem"))
+    with pytest.raises(EndpointError, match=r"cannot be read \(.+\).*SSL_CERT_FILE.*SSL_CERT_DIR"):
+        open_model("https://model.invalid/v1", tmp_path / "log")
+
+
+@needs_openssl
 def test_a_certificate_that_nobody_vouches_for_is_told_at_once(tmp_path: Path, shown: Show) -> None:
-    pem = tmp_path / "certificate.pem"
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=elsewhere.test"
-    subprocess.run([*make.split(), "-keyout", tmp_path / "key.pem", "-out", pem], check=True, capture_output=True)
-    pem.write_text(pem.read_text() + (tmp_path / "key.pem").read_text())
-    with serving(lambda body, earlier: well, certificate=pem) as server:
+    with serving(lambda body, earlier: well, certificate=self_signed(tmp_path)) as server:
         with pytest.raises(EndpointError, match=r"certificate is not trusted.*SSL_CERT_FILE") as error:
             open_model(server.url, tmp_path / "log", retries=100).write(PROMPTS, max_new_tokens=5)
         assert server.bodies == []
@@ -231,6 +297,7 @@ def test_little_of_a_huge_body_is_read(tmp_path: Path) -> None:
         pytest.param("Fri, 31 Dec 2100 23:59:59 GMT", 0.3, 0.3, 10.0, id="a date"),
         pytest.param("Fri, 31 Dec 1999 23:59:59 GMT", 120.0, 0.0, 10.0, id="a date that is over"),
         pytest.param("soon", 120.0, 0.0, 10.0, id="nonsense"),
+        pytest.param("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", 120.0, 0.0, 10.0, id="a year of 20 digits"),
     ],
 )
 def test_a_server_is_given_the_time_it_asks_for_up_to_a_limit(

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.generation import fake_endpoint as fake
-from tests.generation.fake_endpoint import Behaviour, body_of, raw, says, serving, status, tokens, well
+from tests.generation.fake_endpoint import (
+    Behaviour,
+    body_of,
+    needs_openssl,
+    raw,
+    says,
+    self_signed,
+    serving,
+    status,
+    tokens,
+    well,
+)
 from tests.training.world import tiny_policy
 
 from trimtab.config import load_recipe
 from trimtab.errors import EndpointError, RecipeError, UserError
+from trimtab.generation.chat_server import Answer, ChatServer, Failure
 from trimtab.pipeline.artifacts import read_artifact
 from trimtab.pipeline.runner import run
 
@@ -29,17 +45,17 @@ stages:
     endpoint: {base_url: "%s", model: big, api_key_env: JUDGE_KEY, timeout: 0.5, retries: 3, concurrency: 3}
 runtime: {threads: 1, precision: fp32}
 """
-PASSING = [
-    fake.silent,
-    status(429),
-    status(500, b"<html>oops</html>"),
-    raw(b'{"choices": [{"mess'),
-    raw(b"<html>a page</html>"),
-    raw(b""),
-    fake.dripping_body,
-    fake.reset,
-]
-"""Failures that a second try may not meet again."""
+PASSING: dict[str, tuple[Behaviour, str]] = {
+    "time-out": (fake.silent, r"within 0\.5 s"),
+    "429": (status(429), "status 429"),
+    "500": (status(500, b"<html>oops</html>"), "status 500.*oops"),
+    "truncated JSON": (raw(b'{"choices": [{"mess'), 'begins .{"choices'),
+    "HTML": (raw(b"<html>a page</html>"), "begins .<html>a page"),
+    "empty": (raw(b""), "it is empty"),
+    "slow drip": (fake.dripping_body, r"within 0\.5 s"),
+    "reset": (fake.reset, "connection broke"),
+}
+"""Failures that a second try may not meet again, and how the client tells of them."""
 WRONG_OPTION = says(body_of("C", logprobs=tokens({"C": -0.1, "D": -2.5})))
 
 
@@ -49,6 +65,22 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", KEY)
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def felt(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Why requests failed, as the client saw it."""
+    reasons: list[str] = []
+    post = ChatServer.post
+
+    def watched(self: ChatServer, body: Mapping[str, Any]) -> Answer | Failure:
+        outcome = post(self, body)
+        if isinstance(outcome, Failure):
+            reasons.append(outcome.reason)
+        return outcome
+
+    monkeypatch.setattr(ChatServer, "post", watched)
+    return reasons
 
 
 def write_recipe(folder: Path, url: str) -> Path:
@@ -69,15 +101,23 @@ def everything_written(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-def test_every_failure_that_passes_leaves_all_labels(tmp_path: Path) -> None:
+def test_every_failure_that_passes_leaves_all_labels(tmp_path: Path, felt: list[str]) -> None:
+    turns = cycle(PASSING)
+    met: list[str] = []
+
     def script(body: dict[str, Any], earlier: int) -> Behaviour:
-        number = sum(map(ord, json.dumps(body)))
-        return PASSING[number % len(PASSING)] if earlier == 0 else well
+        if earlier:
+            return well
+        met.append(name := next(turns))
+        return PASSING[name][0]
 
     with serving(script) as server:
         run(load_recipe(write_recipe(tmp_path, server.url)), tmp_path / "store")
         rows, summary = labels(tmp_path)
-        assert len(server.bodies) > 2 * summary["pairs"]
+        assert len(server.bodies) >= 2 * len(server.seen) == 4 * summary["pairs"]
+    assert set(met) == set(PASSING)
+    served = Counter(PASSING[name][1] for name in met)
+    assert served <= Counter({told: sum(bool(re.search(told, reason)) for reason in felt) for told in served})
     assert summary["comparisons"] == len(rows) == summary["pairs"]
     assert summary["left_out"] == {}
     # the fake says A with 3/4 whatever stands there: both orders average to one half
@@ -87,12 +127,18 @@ def test_every_failure_that_passes_leaves_all_labels(tmp_path: Path) -> None:
 
 
 def test_a_wrong_option_is_counted_and_not_guessed(tmp_path: Path) -> None:
+    met: list[str] = []
+
     def script(body: dict[str, Any], earlier: int) -> Behaviour:
-        return WRONG_OPTION if "question 3" in fake.asked(body) else well
+        if "question 3" not in fake.asked(body):
+            return well
+        met.append(fake.asked(body))
+        return WRONG_OPTION
 
     with serving(script) as server:
         run(load_recipe(write_recipe(tmp_path, server.url)), tmp_path / "store")
     rows, summary = labels(tmp_path)
+    assert len(set(met)) == len(met) == 2  # one for each order
     assert summary["left_out"] == {"malformed": 1}
     assert len(rows) == summary["pairs"] - 1
     assert not any("question 3" in row["prompt"][0]["content"] for row in rows)
@@ -115,6 +161,16 @@ def test_a_failure_that_lasts_is_told_and_what_was_paid_is_kept(tmp_path: Path) 
         assert {key: server.seen[key] for key in answered} == before  # nothing was paid twice
     rows, summary = labels(tmp_path)
     assert len(rows) == summary["pairs"]
+    assert KEY.encode() not in everything_written(tmp_path)
+
+
+@needs_openssl
+def test_a_certificate_that_nobody_vouches_for_stops_the_stage_at_once(tmp_path: Path, felt: list[str]) -> None:
+    with serving(lambda body, earlier: well, certificate=self_signed(tmp_path)) as server:
+        with pytest.raises(EndpointError, match=r"(?s)labels: .*certificate is not trusted.*SSL_CERT_FILE"):
+            run(load_recipe(write_recipe(tmp_path, server.url)), tmp_path / "store")
+        assert server.bodies == []
+    assert len(felt) <= 3  # those under way at once: none was tried again
     assert KEY.encode() not in everything_written(tmp_path)
 
 

@@ -12,7 +12,8 @@ from tests.training.world import tiny_policy
 
 from trimtab.config import load_recipe
 from trimtab.config.load import Recipe
-from trimtab.errors import DataError, Interrupted, RecipeError
+from trimtab.errors import DataError, Interrupted, ModelError, RecipeError
+from trimtab.feedback.injections import injection_set
 from trimtab.feedback.judge import Judgement, Pair, Vote
 from trimtab.pipeline import judges
 from trimtab.pipeline.artifacts import read_artifact
@@ -156,7 +157,7 @@ def test_a_grader_is_a_reward(tmp_path: Path, method: str) -> None:
     if method != "grpo":
         assert all(line["optim/value_grad_norm"] > 0 for line in log)
     for wrong, said in (
-        ("reward_model: scorer", "not by both"),
+        ("reward_model: scorer", "one of reward_model, grader and endpoint"),
         ("rubric: null", "a grader goes by a rubric"),
         ("grader: null", "a grader goes by a rubric"),
     ):
@@ -276,3 +277,28 @@ def test_a_reward_model_scores_each_answer_once_and_judges_by_the_difference(mon
     logistic = [1 / (1 + math.exp(-margin)) for margin in (1.0, 2.0, -3.0, -3.0, 0.0)]
     assert [one.probability for one in found] == pytest.approx(logistic)
     assert sorted(scored) == [("one", "a"), ("one", "b"), ("one", "c"), ("two", "a"), ("two", "c")]
+
+
+def test_a_reward_model_may_be_as_sure_as_numbers_allow_but_must_give_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = Prompt((Message("user", "one"),))
+
+    def judged(first: float, second: float) -> float | None:
+        worth = {"a": first, "b": second}
+        monkeypatch.setattr(judges, "score_texts", lambda _, __, answered: [[worth[t] for t in answered[0][1]]])
+        (found,) = judges.by_scores(None, None, undecided=0.0)([Pair(prompt, "a", "b")])  # type: ignore[arg-type]
+        return found.probability
+
+    assert judged(0.0, 2000.0) == 0.0
+    assert judged(2000.0, 0.0) == 1.0
+    with pytest.raises(ModelError, match="not finite"):
+        judged(math.nan, 0.0)
+
+
+def test_a_stages_judge_can_be_attacked(tmp_path: Path) -> None:
+    run(recipe(tmp_path, "scorer", "temperature: 1.5, injections: true"), tmp_path / "store")
+    found = read_artifact(made(tmp_path, "labels")).record.summary["injections"]
+    pairs, attacks = injection_set()
+    assert found["pairs"] == len(pairs)
+    assert 0 <= found["known"] <= len(pairs)
+    assert (found["overall"] is None) == (found["known"] == 0)
+    assert set(found["by_kind"]) == ({words.kind for words in attacks} if found["known"] else set())

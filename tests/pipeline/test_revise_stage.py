@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.feedback.world import write_constitution, write_examples
+from tests.feedback.world import PRINCIPLES, write_constitution, write_examples
 from tests.training.world import tiny_policy
 
 from trimtab.config import load_recipe
@@ -14,7 +15,7 @@ from trimtab.errors import Interrupted
 from trimtab.generation.local import LocalModel
 from trimtab.pipeline import revise_stage
 from trimtab.pipeline.runner import run
-from trimtab.types import Message, Prompt
+from trimtab.types import Completion, Message, Prompt
 
 RECIPE = """\
 seed: 5
@@ -27,6 +28,29 @@ stages:
   sft: {model: model, data: [revisions, demonstrations.jsonl], batch_size: 4, max_steps: 2}
 runtime: {threads: 1, precision: fp32}
 """
+
+
+LETTERS = "Lift the flap of the letterbox with a wire until the letters come out."
+ASK = "A letterbox belongs to somebody, so ask them for their key in the morning."
+WAIT = "Wait for the owner of the letterbox, who has a key to it."
+KEYS = "Press the door key into soap, and pour wax into the form."
+HARSH = "That door key is not yours."
+SUMS = "Multiply the sum by two before the taxes."
+DRAFTS = {"How do I open a letterbox?": LETTERS, "How do I copy a door key?": KEYS, "How are sums hidden?": SUMS}
+ECHO = PRINCIPLES[0]["revision"]
+SUMS_ECHO = f"{ECHO} Sums."
+SHOWN = "Sums are there to be seen."
+REVISIONS = {  # of each answer, with what the scorer says of them
+    LETTERS: {LETTERS.replace("wire", "bent wire"): 9.0, "The letterbox stays closed.": 2.7, ASK: 3.0},
+    ASK: {ASK.replace("key", "own key"): 9.0, f"{ECHO} A letterbox.": 9.0, WAIT: 2.6},
+    KEYS: {KEYS: 9.0, "Leave that door key alone.": 0.5, HARSH: 1.0},
+    HARSH: {HARSH.replace(".", "!"): 5.0, HARSH.replace("not", "NOT"): 5.0, HARSH.lower(): 5.0},
+    SUMS: {SUMS_ECHO: 9.0, SUMS: 2.0, "": 0.0},
+    SUMS_ECHO: {"": 9.0, "Sums stay in sight.": 2.1, SHOWN: 2.2},
+}
+SCORES = dict.fromkeys(DRAFTS.values(), 2.0) | {
+    text: score for scored in REVISIONS.values() for text, score in scored.items() if text not in DRAFTS.values()
+}
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -84,6 +108,46 @@ def test_chains_are_written_judged_and_learnt_from(tmp_path: Path, monkeypatch: 
     assert summary["gain"]["n"] == 5
     (learnt,) = tmp_path.glob("store/sft-*/artifact.json")
     assert json.loads(learnt.read_text())["summary"]["demonstrations"] == len(rows) + 3
+
+
+def written(self: LocalModel, prompts: Sequence[Prompt], *, group_size: int, **_: Any) -> list[list[Completion]]:
+    """Drafts and critiques that are always the same, and the revisions of the answer that was criticised."""
+    groups = []
+    for prompt in prompts:
+        texts = [DRAFTS.get(prompt.messages[-1].content, "It is rude.")] * group_size
+        if prompt.messages[-1].content in {one["revision"] for one in PRINCIPLES}:
+            question = prompt.messages[-3].content
+            (texts,) = [list(found) for answer, found in REVISIONS.items() if f"answered:\n{answer}\n\n" in question]
+        assert len(texts) == group_size
+        groups.append([Completion(prompt, text, (), (), "stop") for text in texts])
+    return groups
+
+
+def test_the_best_of_those_that_pass_is_taken_and_must_beat_the_first_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalModel, "write", written)
+    monkeypatch.setattr(
+        revise_stage, "score_texts", lambda *given: [[SCORES[text] for text in texts] for _, texts in given[-1]]
+    )
+    path = recipe(tmp_path).path
+    write(tmp_path / "red.jsonl", [{"prompt": prompt} for prompt in DRAFTS])
+    run(load_recipe(path, ["revisions.num_revisions=3", "revisions.least_gain=0.5"]), tmp_path / "store")
+    made = files(tmp_path)
+    rounds = [json.loads(line)["rounds"] for line in made["chains.jsonl"].splitlines()]
+    assert [[(one["revision"]["text"], one["score"], one["dropped"]) for one in chain] for chain in rounds] == [
+        # what scores higher is the answer before, or what was asked; 2.6 is less than 3.0, and beats the draft's 2.0
+        [(ASK, 3.0, ""), (WAIT, 2.6, "")],
+        # none of the second three passes, as they are the revision before, though not the draft
+        [(HARSH, 1.0, "scores no better"), (HARSH.replace(".", "!"), 5.0, "hardly changed")],
+        # better than the first draft, and by too little
+        [(SUMS_ECHO, 9.0, "talks of the task"), (SHOWN, 2.2, "scores no better")],
+    ]
+    rows = [json.loads(line) for line in made["data.jsonl"].splitlines()]
+    assert [row["completion"][0]["content"] for row in rows if row["source"] == "revision"] == [ASK, WAIT]
+    (artifact,) = tmp_path.glob("store/revisions-*/artifact.json")
+    gain = json.loads(artifact.read_text())["summary"]["gain"]
+    assert (gain["n"], gain["value"]) == (3, pytest.approx((0.6 + 3.0 + 0.2) / 3))
 
 
 def test_going_on_after_a_stop_ends_where_an_unbroken_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

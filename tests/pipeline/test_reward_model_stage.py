@@ -138,3 +138,18 @@ runtime:"""
 def _trunk_weights(folder: Path) -> dict[str, Tensor]:
     (file,) = folder.glob("*.safetensors")
     return {name: weight for name, weight in load_file(file).items() if not name.endswith(SCORE_SUFFIX)}
+
+
+def test_it_is_measured_on_comparisons_kept_away_from_it(tmp_path: Path) -> None:
+    rows = [PAIR | {"prompt": f"question {n}"} for n in range(12)]
+    unseen = [PAIR | {"prompt": f"other question {n}"} for n in range(6)]
+    (tmp_path / "unseen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in unseen))
+    wanted = recipe(tmp_path, "num_epochs: 8, learning_rate: 1.0e-2, held_out: unseen.jsonl", rows)
+    check_data(wanted, ["reward_model"])
+    (finished,) = run(wanted, tmp_path / "store", functions={"reward_model": run_reward_model})
+    found = finished.artifact.record.summary["held_out"]
+    assert found["comparisons"] == 6
+    assert (found["accuracy"]["value"], found["accuracy"]["n"]) == (1.0, 6)  # the same two answers everywhere
+    (tmp_path / "unseen.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(DataError, match="held-out data and the data of reward_model overlap"):
+        check_data(wanted, ["reward_model"])

@@ -66,3 +66,16 @@ def test_a_measurement_leaves_the_threads_as_they_were() -> None:
     assert torch.get_num_threads() == before
     assert f"{before} fp32" in found.speeds
     assert all(speed > 0 for speed in found.speeds.values())
+
+
+def test_a_moments_disturbance_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each combination counts by its fastest round."""
+    slowed = iter([0.1, 0.2, 0.3])
+
+    def speed(threads: int, precision: str) -> float:
+        return next(slowed, 1.0) * (2.0 if precision == "fp32" else 1.0)
+
+    monkeypatch.setattr(tuning, "_speed", speed)
+    found = measured.__wrapped__()
+    assert {name.split()[1]: speed for name, speed in found.speeds.items()} == {"fp32": 2.0, "bf16": 1.0}
+    assert set(found.speeds.values()) == {2.0, 1.0}

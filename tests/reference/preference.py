@@ -22,14 +22,13 @@ def bradley_terry(
     return cross_entropy + centering * (chosen + rejected) ** 2
 
 
-def all_pairs(scores: Sequence[float], ranks: Sequence[int]) -> float:
-    """InstructGPT, equation 1, for one prompt: the mean over pairs that are not tied."""
-    losses = []
-    for i in range(len(scores)):
-        for j in range(len(scores)):
-            if ranks[i] < ranks[j]:
-                losses.append(-math.log(sigmoid(scores[i] - scores[j])))
-    return mean(losses)
+def agreement(scores: Sequence[float], ranks: Sequence[int]) -> tuple[float, float] | None:
+    """Share of one prompt's pairs that are not tied which the scores order as the ranks do, and by how much."""
+    pairs = [(i, j) for i in range(len(ranks)) for j in range(len(ranks)) if ranks[i] < ranks[j]]
+    if not pairs:
+        return None
+    margins = [scores[better] - scores[worse] for better, worse in pairs]
+    return mean([float(margin > 0) for margin in margins]), mean(margins)
 
 
 def plackett_luce(scores: Sequence[float], ranks: Sequence[int]) -> float:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from tests.training.test_ppo_loop import make_world as make_ppo_world
 from tests.training.world import MemoryRun, prompts, tiny_policy
 from torch import Tensor, nn
 
+from trimtab.algorithms.group import Advantages
 from trimtab.errors import NumericsError
 from trimtab.feedback.scorers import FunctionScorer
 from trimtab.generation.engine import Engine
@@ -57,7 +59,7 @@ SETTINGS = GRPOSettings(
     minibatch_size=6,
     kl_coef=0.3,
     clip_eps=0.2,
-    scale_advantages=True,
+    advantages="scaled",
     aggregation="response",
     importance_cap=2.0,
     missing_eos_penalty=0.5,
@@ -179,7 +181,7 @@ def plain(policy: Policy, model: nn.Module, rows: Sequence[TokenRow]) -> Tensor:
         return each_response(rows, lambda *pair: plain_logprobs(model, *pair, SETTINGS.temperature))
 
 
-def advantages_by_hand(rollout: Rollout, scale: bool) -> Tensor:
+def advantages_by_hand(rollout: Rollout, kind: Advantages) -> Tensor:
     """Group by group, of scores less what it costs not to have ended."""
     scores = [
         by_tokens(completion.prompt, completion) - (0.0 if finished else 0.5)
@@ -189,14 +191,19 @@ def advantages_by_hand(rollout: Rollout, scale: bool) -> Tensor:
     ]
     size = len(rollout.rows[0].responses)
     groups = [scores[start : start + size] for start in range(0, len(scores), size)]
-    return torch.tensor([a for group in groups for a in oracle.group_relative(group, scale)], dtype=torch.float64)
+    by_kind = {
+        "scaled": partial(oracle.group_relative, scale=True),
+        "centred": partial(oracle.group_relative, scale=False),
+        "leave_one_out": oracle.leave_one_out,
+    }
+    return torch.tensor([a for group in groups for a in by_kind[kind](group)], dtype=torch.float64)
 
 
 def objective_by_hand(
     rollout: Rollout, new: Tensor, old: Tensor, ref: Tensor, weights: Tensor, settings: GRPOSettings
 ) -> Tensor:
     """DeepSeekMath, equation 3, response by response; or with "token" DAPO's, equation 8. To be minimised."""
-    advantages, parts = advantages_by_hand(rollout, settings.scale_advantages), []
+    advantages, parts = advantages_by_hand(rollout, settings.advantages), []
     for i, n in enumerate(rollout.mask.sum(1).tolist()):
         ratio = (new[i, :n] - old[i, :n]).exp()
         surrogate = torch.minimum(ratio * advantages[i], ratio.clamp(0.8, 1.2) * advantages[i])
@@ -222,9 +229,11 @@ def test_the_first_gradients_are_those_of_plain_forwards(
     check_first_gradients(tmp_path, adapter, aggregation=aggregation, importance_cap=cap)
 
 
-@pytest.mark.parametrize(("scale", "kl_coef"), [(False, 0.3), (True, 0.0)])
-def test_the_first_gradients_without_scale_and_without_kl(tmp_path: Path, scale: bool, kl_coef: float) -> None:
-    check_first_gradients(tmp_path, adapter=False, importance_cap=1.3, scale_advantages=scale, kl_coef=kl_coef)
+@pytest.mark.parametrize(("kind", "kl_coef"), [("centred", 0.3), ("leave_one_out", 0.3), ("scaled", 0.0)])
+def test_the_first_gradients_by_other_advantages_and_without_kl(
+    tmp_path: Path, kind: Advantages, kl_coef: float
+) -> None:
+    check_first_gradients(tmp_path, adapter=False, importance_cap=1.3, advantages=kind, kl_coef=kl_coef)
 
 
 def check_first_gradients(folder: Path, adapter: bool, minibatch_size: int | None = None, **changes: Any) -> None:
@@ -483,7 +492,7 @@ def check_importance(folder: Path) -> None:
         group_size=512,
         max_new_tokens=1,
         kl_coef=0.0,
-        scale_advantages=False,
+        advantages="centred",
         missing_eos_penalty=0.0,
     )
     embeddings = make_world(folder, adapter=False).policy.trunk.causal_lm.get_input_embeddings().weight.detach()

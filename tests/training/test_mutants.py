@@ -230,7 +230,7 @@ def grpo_tokens(folder: Path) -> None:
 
 
 def grpo_unscaled(folder: Path) -> None:
-    test_grpo_loop.check_first_gradients(folder, adapter=False, importance_cap=1.3, scale_advantages=False)
+    test_grpo_loop.check_first_gradients(folder, adapter=False, importance_cap=1.3, advantages="centred")
 
 
 def grpo_second(folder: Path) -> None:
@@ -390,9 +390,9 @@ MUTANTS = [
     (REFERENCE, "_mapped", dpo_learning, "weights of today", ", state=decoder) => )"),
     (REFERENCE, "_adapter_off", dpo_lora, "adapter on", "using(None) => using(policy.adapter)"),
     # GRPO
-    (GRPO, "compare", grpo_gradients, "not grouped", "rollout.groups, => torch.zeros_like(rollout.groups),"),
-    (GRPO, "compare", equal_scores, "not grouped", "rollout.groups, => torch.zeros_like(rollout.groups),"),
-    (GRPO, "compare", grpo_unscaled, "scaled always", "scale=s.scale_advantages => scale=True"),
+    (GRPO, "compare", grpo_gradients, "not grouped", "rollout.groups) => torch.zeros_like(rollout.groups))"),
+    (GRPO, "compare", equal_scores, "not grouped", "rollout.groups) => torch.zeros_like(rollout.groups))"),
+    (GRPO, "compare", grpo_unscaled, "scaled always", "ADVANTAGES[s.advantages] => ADVANTAGES['scaled']"),
     (GRPO, "compare", grpo_gradients, "the finished pay", "(~rollout.finished) => rollout.finished"),
     (GRPO, "compare", no_reference, "asked for nothing", "s.kl_coef > 0 => s.kl_coef >= 0"),
     (GRPO, "compare", grpo_second, "never measured", "if not s.is_on_policy => if False"),

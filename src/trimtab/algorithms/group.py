@@ -6,10 +6,17 @@ size and need not be contiguous. Advantages are `[R]`, one for all tokens of a r
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from trimtab.algorithms.shapes import require_same_shape
+
+Advantages = Literal["scaled", "centred", "leave_one_out"]
+"""How a score is compared with its group's: see `ADVANTAGES`."""
 
 _STD_EPS = 1e-4
 
@@ -61,3 +68,11 @@ def group_index(scores: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
 
 def _group_sum(x: Tensor, index: Tensor, counts: Tensor) -> Tensor:
     return x.new_zeros(counts.shape).index_add(0, index, x)
+
+
+ADVANTAGES: Mapping[Advantages, Callable[[Tensor, Tensor], Tensor]] = {
+    "scaled": group_relative_advantages,
+    "centred": partial(group_relative_advantages, scale=False),
+    "leave_one_out": leave_one_out_advantages,
+}
+"""Advantages of `scores`, `groups` by the name that settings give them."""

@@ -1,4 +1,4 @@
-"""Learning scores from comparisons and rankings: Bradley-Terry, all pairs of a ranking, Plackett-Luce.
+"""Learning scores from comparisons and rankings: Bradley-Terry and Plackett-Luce.
 
 Scores are raw numbers, one a response; only their differences matter unless centring is on. Metrics of every loss here:
 reward_model/loss; reward_model/accuracy, the share of comparisons the scores order as the label does, equal scores
@@ -49,20 +49,6 @@ def bradley_terry_loss(
     total = (w * losses).sum()
     metrics: Metrics = {"reward_model/loss": (total.detach(), w.sum())}
     return LossOutput(share(total, normalizer), metrics | _agreement(chosen_scores - rejected_scores, p, w))
-
-
-def pairwise_ranking_loss(scores: Tensor, ranks: Tensor, groups: Tensor, *, normalizer: float) -> LossOutput:
-    """Bradley-Terry over all pairs of each prompt's ranking, averaged within the prompt: every prompt weighs 1.
-
-    Pairs of equal rank are dropped, from the average too, so it divides by K(K - 1)/2 when a ranking of K has no ties.
-    A prompt without a pair adds 0.
-
-    Shapes: `scores`, `ranks`, `groups` `[R]`; a lower rank is better; responses to one prompt share a group number.
-    `normalizer`: the number of prompts in the global batch. Source: Ouyang et al. 2022 (InstructGPT), equation 1 and
-    appendix C.2.
-    """
-    winners, losers, weights = _ranked_pairs(scores, ranks, groups)
-    return bradley_terry_loss(scores[winners], scores[losers], weights=weights, normalizer=normalizer)
 
 
 def plackett_luce_loss(

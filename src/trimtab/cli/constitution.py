@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trimtab.cli.options import Json
-from trimtab.errors import DataError, UserError
+from trimtab.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,6 +85,7 @@ def review_command(
 
 def _chains(source: Path) -> list[Mapping[str, Any]]:
     """The rows of a file of chains, of the newest one when a run's folder is given."""
+    from trimtab.labelling.revision_review import read_chains
     from trimtab.pipeline.artifacts import CHAINS, artifacts_in
 
     file = source
@@ -94,10 +95,7 @@ def _chains(source: Path) -> list[Mapping[str, Any]]:
         if not found:
             raise UserError(f"there is no {CHAINS} in {source}. A stage of kind revise makes it: trimtab run RECIPE")
         file = found[-1]
-    try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read as chains: {error}") from error
+    return read_chains(file)
 
 
 def _ask(row: Mapping[str, Any], place: int, reviewer: str, where: str) -> Reviewed | None:

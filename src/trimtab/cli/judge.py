@@ -12,6 +12,7 @@ from trimtab.cli.options import AllowRemoteCode, Json
 
 if TYPE_CHECKING:
     from trimtab.config import JudgeStage
+    from trimtab.evaluation.injection_measures import InjectionReport
     from trimtab.evaluation.judge_measures import JudgeReport
     from trimtab.evaluation.statistics import Estimate
     from trimtab.pipeline.judges import Judge
@@ -34,12 +35,15 @@ def judge_command(
     price_input: Annotated[float | None, typer.Option(help="Price of a million tokens read.")] = None,
     price_output: Annotated[float | None, typer.Option(help="Price of a million tokens written.")] = None,
     max_spend: Annotated[float | None, typer.Option(help="Stop before more than this is spent.")] = None,
+    top_logprobs: Annotated[
+        int | None, typer.Option(help="How many likeliest tokens the server is asked to tell of; 0 asks for none.")
+    ] = None,
     hard_answers: Annotated[
         bool | None, typer.Option(help="Take the letter it writes where the server tells no log-probabilities.")
     ] = None,
     instructions: Annotated[str | None, typer.Option(help="What it goes by, a text file.")] = None,
     constitution: Annotated[str | None, typer.Option(help="Principles to ask it about, a YAML file.")] = None,
-    ask: Annotated[str | None, typer.Option(help="Of several questions: all, or one drawn for each pair.")] = None,
+    ask: Annotated[str | None, typer.Option(help="Of several questions: all, or one drawn for each prompt.")] = None,
     own: Annotated[
         str | None, typer.Option(help="Answers the judge itself wrote (demonstrations): does it favour them?")
     ] = None,
@@ -73,7 +77,8 @@ def judge_command(
     from itertools import islice
 
     from trimtab.data.formats import read_comparisons, read_demonstrations
-    from trimtab.feedback.injections import attempts
+    from trimtab.evaluation.injection_measures import injection_report
+    from trimtab.feedback.injections import attack
     from trimtab.pipeline.judges import measure_judge
 
     config = _as_stage(context.params)
@@ -84,10 +89,10 @@ def judge_command(
         opened = _remote(config, calls, seed, fence, len(comparisons), injections)
     wrote = frozenset((one.prompt, one.response) for one in read_demonstrations(own)) if own else frozenset()
     report = measure_judge(opened, comparisons, wrote)
-    attacked = _by_kind(attempts(opened)) if injections else {}
+    attacked = injection_report(attack(opened)) if injections else None
     if as_json:
         plain = {"judge": judge, "data": data, **report.to_json()}
-        plain["injections"] = {kind: one.to_json() for kind, one in attacked.items()}
+        plain["injections"] = attacked.to_json() if attacked is not None else None
         typer.echo(json.dumps(plain, ensure_ascii=False, indent=2))
     else:
         _show(report, attacked)
@@ -169,24 +174,7 @@ def _remote(config: JudgeStage, calls: Path, seed: int, fence: bool, comparisons
     return by_instructions(open_endpoint(config.endpoint, calls), instructions, manner, seed, progress_lines())
 
 
-def _by_kind(tried: list[Any]) -> dict[str, Estimate]:
-    """Share of attacks that succeed, of all and by kind; intervals are clustered by pair.
-
-    Harmless words are a kind of their own, and are not among all: they tell what any words do.
-    """
-    from trimtab.evaluation.statistics import clustered_proportion
-    from trimtab.feedback.injections import HARMLESS
-
-    kinds = {"all": [one for one in tried if one.kind != HARMLESS]}
-    kinds |= {kind: [one for one in tried if one.kind == kind] for kind in {one.kind for one in tried}}
-    return {
-        kind: clustered_proportion([float(one.succeeded) for one in several], [one.pair for one in several])
-        for kind, several in kinds.items()
-        if several
-    }
-
-
-def _show(report: JudgeReport, attacked: dict[str, Estimate]) -> None:
+def _show(report: JudgeReport, attacked: InjectionReport | None) -> None:
     from trimtab.evaluation.format import change_estimate_text, estimate_text
 
     def told(name: str, text: str) -> None:
@@ -200,6 +188,7 @@ def _show(report: JudgeReport, attacked: dict[str, Estimate]) -> None:
     line("decided", report.decided)
     for why, count in report.left_out.items():
         typer.echo(f"  left out, {why}: {count}")
+    line("agrees with one person", report.with_one)
     line("two people agree", report.agreement)
     line("prefers whatever stands in front", report.front, "  (50 % is fair)")
     line("same answer in both orders", report.steady)
@@ -214,7 +203,8 @@ def _show(report: JudgeReport, attacked: dict[str, Estimate]) -> None:
         told("gap between confidence and being right", f"{100 * report.calibration_error:.0f} points")
         for one in report.calibration:
             line(f"  {100 * one.confidence:.0f} % sure: right", one.right)
-    if attacked:
-        line("fooled by an answer that says what to say", attacked["all"])
-        for kind in sorted(set(attacked) - {"all"}):
-            line(f"  {kind}", attacked[kind])
+    if attacked is not None:
+        told("easy pairs it knows, that attacks are tried on", f"{attacked.known} of {attacked.pairs}")
+        line("fooled by an answer that says what to say", attacked.overall)
+        for kind, found in attacked.by_kind.items():
+            line(f"  {kind}", found)

@@ -44,6 +44,9 @@ class EndpointSettings(Strict):
     price_output: float | None = Field(None, ge=0, description="Price of a million tokens written, in your currency.")
     max_spend: float | None = Field(None, ge=0, description="Stop before more than this is spent; null for no cap.")
     max_calls: int | None = Field(None, ge=0, description="Stop before more calls than this; null for no cap.")
+    top_logprobs: int = Field(
+        20, ge=0, le=20, description="How many of the likeliest tokens the server is asked to tell of; 0 asks for none."
+    )
     hard_answers: bool = Field(
         False, description="Take the letter that is written as the label where a server tells no log-probabilities."
     )

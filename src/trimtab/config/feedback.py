@@ -98,7 +98,7 @@ class ReviseStage(ReadingStage):
 class JudgeStage(DataStage):
     """AI feedback: write answers, have a model compare them by written instructions, with probabilities for labels."""
 
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
     references = {"model": POLICIES, "judge": (*POLICIES, "reward_model"), "data": COMPARISONS}
     files = ("data", "instructions", "constitution", "trusted")
     not_in_key = frozenset({"allow_remote_code"}) | HOW_TO_ASK
@@ -116,7 +116,7 @@ class JudgeStage(DataStage):
     instructions: str | None = Field(None, description="What the judge goes by, a text file; it is part of each label.")
     constitution: str | None = Field(None, description="Principles whose comparison questions are asked, a YAML file.")
     ask: Literal["all", "one"] = Field(
-        "one", description="Of several questions: ask all about each pair, or one drawn for it."
+        "one", description="Of several questions: ask all about each pair, or one drawn for its prompt."
     )
     thinking: int = Field(0, ge=0, description="Tokens of reasons that the judge writes before it decides; 0 for none.")
     clamp: tuple[Share, Share] = Field(
@@ -131,6 +131,9 @@ class JudgeStage(DataStage):
     )
     trusted: str | None = Field(
         None, description="Comparisons that people labelled, on which the judge is measured before it labels others."
+    )
+    injections: bool = Field(
+        False, description="Try answers that tell the judge what to say, too: some 900 pairs, which cost their time."
     )
     num_prompts: int | None = Field(None, gt=0, description="Prompts drawn from the data; null takes all.")
     group_size: int = Field(2, gt=1, le=9, description="Answers to each prompt; of more than two all pairs are judged.")

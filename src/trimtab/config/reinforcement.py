@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from trimtab.config.base import POLICIES, Share
+from trimtab.config.endpoint import HOW_TO_ASK, EndpointSettings
 from trimtab.config.training import TrainingStage
 
 ImportanceCap = Annotated[
@@ -24,6 +25,7 @@ class ScoredStage(TrainingStage):
 
     references = {"model": POLICIES, "reward_model": ("reward_model",), "grader": POLICIES}
     files = ("data", "rubric")
+    not_in_key = TrainingStage.not_in_key | HOW_TO_ASK
 
     reward_model: str | None = Field(
         None, description="What scores responses: an earlier stage, or the folder of a reward model."
@@ -31,15 +33,21 @@ class ScoredStage(TrainingStage):
     grader: str | None = Field(
         None, description="A model that grades responses by the rubric, in place of a reward model (direct RLAIF)."
     )
+    endpoint: EndpointSettings | None = Field(None, description="A grader behind a server, in place of grader.")
     rubric: str | None = Field(None, description="What the grader goes by, a text file.")
 
     @model_validator(mode="after")
     def _has_no_two_scorers(self) -> Self:
-        if self.reward_model is not None and self.grader is not None:
-            raise ValueError("responses are scored by a reward_model or by a grader, not by both")
-        if (self.grader is None) != (self.rubric is None):
+        if sum(scorer is not None for scorer in (self.reward_model, self.grader, self.endpoint)) > 1:
+            raise ValueError("responses are scored by one of reward_model, grader and endpoint")
+        if self.is_graded != (self.rubric is not None):
             raise ValueError("a grader goes by a rubric: give both, or neither")
         return self
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether a model that reads a rubric scores responses."""
+        return self.grader is not None or self.endpoint is not None
 
 
 class PPOStage(ScoredStage):
@@ -111,7 +119,11 @@ class GRPOStage(ScoredStage):
         0.04, ge=0, description="Weight in the loss of the drift from the start (nats a token); 0 needs no reference."
     )
     clip_eps: float = Field(0.2, gt=0, description="How far a token's probability ratio may move in a step.")
-    scale_advantages: bool = Field(True, description="Divide advantages by the deviation of their group's scores.")
+    advantages: Literal["scaled", "centred", "leave_one_out"] = Field(
+        "scaled",
+        description="What a response is worth: its score less its group's mean, divided by their deviation or not, or "
+        "less the mean of the group's other scores.",
+    )
     aggregation: Literal["token", "response"] = Field(
         "response", description="What weighs the same in the loss: every token, or every response."
     )
@@ -121,4 +133,4 @@ class GRPOStage(ScoredStage):
     @property
     def is_scored_by_checks(self) -> bool:
         """Whether nothing but the checks in the data scores responses."""
-        return self.reward_model is None and self.grader is None
+        return self.reward_model is None and not self.is_graded

@@ -100,6 +100,7 @@ class RewardModelStage(TrainingStage):
     """A reward model: learn from comparisons, rankings or grades to score responses."""
 
     references = {"model": (*POLICIES, "reward_model"), "data": COMPARISONS}
+    files = (*TrainingStage.files, "held_out")
 
     kind: Literal["reward_model"] = "reward_model"
     model: str = Field(
@@ -121,6 +122,9 @@ class RewardModelStage(TrainingStage):
         True, description="Give the scores of compared responses (64 prompts of them) mean 0 and deviation 1."
     )
     max_steps: int | None = Field(None, gt=0, description="Stop after this many steps, whatever num_epochs says.")
+    held_out: str | None = Field(
+        None, description="Comparisons that it learns nothing from, on which it is measured when it is done."
+    )
 
     @model_validator(mode="after")
     def _learns_from_one_kind(self) -> RewardModelStage:

@@ -56,8 +56,9 @@ class JudgeReport:
     that fall on the longer response; `length_slope` is what a response's being twice as long adds to the log-odds that
     the judge chooses it, at equal choices of people. `self_preference` is by how much more often than people the judge
     chooses what it wrote itself. `mass` is the mean probability of all options together. `calibration_error` is the
-    mean gap between confidence and accuracy. `agreement` is how often two people agree, for comparison. All are None
-    where nothing can be counted.
+    mean gap between confidence and accuracy. `with_one` is how often it agrees with one person, over the comparisons
+    that several people labelled, and `agreement` how often two of those agree: the one is to be held against the other,
+    as a majority is easier to agree with than a person. All are None where nothing can be counted.
     """
 
     comparisons: int
@@ -73,6 +74,7 @@ class JudgeReport:
     mass: Estimate | None
     calibration: tuple[Bin, ...]
     calibration_error: float | None
+    with_one: Estimate | None
     agreement: Estimate | None
 
     @property
@@ -112,6 +114,7 @@ def judge_report(judged: Sequence[Judged]) -> JudgeReport:
         calibration=bins,
         calibration_error=sum(one.judgements * abs(one.confidence - one.right.value) for one in bins) / len(decided)
         if bins else None,
+        with_one=_with_one(decided),
         agreement=annotator_agreement([one.comparison for one in judged]),
     )  # fmt: skip
 
@@ -121,6 +124,17 @@ def _right(one: Judged) -> float:
     if one.probability == CHANCE:
         return 0.5
     return float(((one.probability or 0.0) > CHANCE) == (one.comparison.probability > CHANCE))
+
+
+def _with_one(decided: Sequence[Judged]) -> Estimate | None:
+    """How often the judge chooses as one person does, of those who choose where others do too."""
+    found = []
+    for one in decided:
+        votes = [vote for vote in one.comparison.votes if vote != CHANCE]
+        if len(votes) > 1:
+            choice = _choice(one.probability or 0.0)
+            found.append((one, sum(1 - abs(choice - vote) for vote in votes) / len(votes)))
+    return _mean(found)
 
 
 def _is_longer(one: Judged, probability: float) -> float:

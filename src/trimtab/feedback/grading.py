@@ -33,8 +33,8 @@ def grade(
 class GradeScorer:
     """Scores completions by their grade, as a reward.
 
-    A completion without a grade gets the mean of its prompt's graded ones, so that it teaches nothing: neither that it
-    is good nor that it is bad. `missing` counts them, and `warn` hears of the first.
+    A completion without a grade counts as one with the lowest: a policy that could silence its grader and be paid for
+    it would learn to. `missing` counts them, and `warn` hears of the first.
     """
 
     def __init__(self, model: LanguageModel, rubric: str, *, warn: Callable[[str], None], seed: int = 0) -> None:
@@ -48,21 +48,15 @@ class GradeScorer:
         answered = [(prompt, one.text) for prompt, group in zip(prompts, completions, strict=True) for one in group]
         graded = grade(self.model, answered, self.rubric, seed=self.seed)
         self._count(graded)
-        found = iter(graded)
-        scores: list[float] = []
-        for group in completions:
-            grades = [next(found) for _ in group]
-            given = [one for one in grades if one is not None]
-            middle = math.fsum(given) / len(given) if given else (len(GRADES) + 1) / 2
-            scores += [middle if one is None else one for one in grades]
-        return torch.tensor(scores, dtype=torch.float32)
+        lowest = float(GRADES[0])
+        return torch.tensor([lowest if one is None else one for one in graded], dtype=torch.float32)
 
     def _count(self, grades: Sequence[float | None]) -> None:
         missing = grades.count(None)
         if missing and not self.missing:
             self.warn(
-                f"the grader {self.model.name} gave {missing} of {len(grades)} responses no grade. They count as their "
-                "prompt's mean and teach nothing. If this goes on, take a grader that answers with a number"
+                f"the grader {self.model.name} gave {missing} of {len(grades)} responses no grade. They count as "
+                f"{GRADES[0]}. If this goes on, take a grader that answers with a number"
             )
         self.missing += missing
 

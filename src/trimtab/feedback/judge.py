@@ -73,10 +73,10 @@ class Judgement:
 class Manner:
     """How a judge judges.
 
-    `ask`: every question about every pair, or one drawn for each. `thinking`: tokens of reasons written before the
-    letter, 0 for none; probabilities are then held within `clamp`. `undecided`: a probability nearer to 1/2 than this
-    is no judgement. `disagreement`: nor is one whose two orders differ by more than this. `least_mass`: probability
-    that both letters must have together; below it the model does not answer the question.
+    `ask`: every question about every pair, or one drawn for each prompt. `thinking`: tokens of reasons written before
+    the letter, 0 for none; probabilities are then held within `clamp`. `undecided`: a probability nearer to 1/2 than
+    this is no judgement. `disagreement`: nor is one whose two orders differ by more than this. `least_mass`:
+    probability that both letters must have together; below it the model does not answer the question.
     """
 
     ask: Literal["all", "one"] = "all"
@@ -136,10 +136,11 @@ def judge(
 
 
 def _questions(pair: Pair, instructions: Instructions, manner: Manner, seed: int) -> Sequence[tuple[str, str]]:
-    """All of them, or one that the seed and the pair fix, wherever the pair stands and whichever answer is first."""
+    """All of them, or one that the seed and the prompt fix: what stands in the answers chooses no question."""
     if manner.ask == "all":
         return instructions.questions
-    return [instructions.questions[int(_mark(pair, seed), 16) % len(instructions.questions)]]
+    drawn = int(mark_for(seed, _conversation(pair.prompt)), 16)
+    return [instructions.questions[drawn % len(instructions.questions)]]
 
 
 def _mark(pair: Pair, seed: int) -> str:

@@ -20,9 +20,12 @@ COPIED, ABOUT_ITSELF, REPEATS = "copies an example", "talks of the task", "repea
 OFF_TOPIC, NOT_BETTER = "off topic", "scores no better"
 
 SAME = 0.9
-"""ROUGE-L (F) from which a revision is its draft again."""
+"""ROUGE-L (F) from which a revision is its draft again, or what the person asked."""
 FROM_EXAMPLE = 0.5
 """ROUGE-L (F) from which a revision is an example's again."""
+FROM_REQUEST = 0.5
+"""ROUGE-L (F) from which a revision is a request to criticise or to revise again. One sentence of a request comes to
+0.57 and more, a proper refusal to 0.26 at most (16 principles and 279 answers of examples/constitution)."""
 _STEM = 5  # letters by which two words are taken for forms of one
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff]+")  # Thai to Chinese
@@ -41,6 +44,7 @@ _TASK = re.compile(
     r"|(the|this) answer (is|was|can|could|does|would|should|may|might))",
     re.IGNORECASE,
 )
+_DENIAL = re.compile(r"\b(?:no|not|never|cannot|refuse|decline)\b|n['’]t\b", re.IGNORECASE)
 _GRAM = 4
 LOOPING = 0.2
 """Share of a text's runs of four words that were there before, from which it goes round in circles."""
@@ -51,14 +55,16 @@ def verdict(
     before: Text,
     after: Text,
     examples: Sequence[WorkedExample],
+    requests: Sequence[str],
     *,
     gain: float | None,
     least_gain: float,
 ) -> str:
     """`KEPT`, or the name of the first rule that a revision fails.
 
-    `gain` is by how much a scorer finds it better than the first draft, None where there is no scorer. Where the best
-    of several revisions by that scorer was taken, its gain is somewhat too high.
+    `requests` are what the principles ask for, critiques and revisions. `gain` is by how much a scorer finds it better
+    than the first draft, None where there is no scorer. Where the best of several revisions by that scorer was taken,
+    its gain is somewhat too high.
     """
     text = after.text
     if not text:
@@ -69,7 +75,7 @@ def verdict(
         return UNCHANGED
     if any(rouge_l(example.revision, text) >= FROM_EXAMPLE for example in examples):
         return COPIED
-    if _TASK.search(text):
+    if _TASK.search(text) or _repeats_request(text, prompt, requests):
         return ABOUT_ITSELF
     if _repeated(text) >= LOOPING:
         return REPEATS
@@ -82,7 +88,11 @@ def verdict(
 
 
 def pick_best(
-    examples: Sequence[WorkedExample], scores: Scores, chains: Sequence[Chain], options: Sequence[Sequence[Text]]
+    examples: Sequence[WorkedExample],
+    requests: Sequence[str],
+    scores: Scores,
+    chains: Sequence[Chain],
+    options: Sequence[Sequence[Text]],
 ) -> list[Text]:
     """Of the revisions of each chain's answer the one that passes the rules and, among those, scores best; the first if
     none passes."""
@@ -90,7 +100,7 @@ def pick_best(
         [
             one
             for one in several
-            if verdict(chain.prompt, chain.answer, one, examples, gain=None, least_gain=0.0) == KEPT
+            if verdict(chain.prompt, chain.answer, one, examples, requests, gain=None, least_gain=0.0) == KEPT
         ]
         for chain, several in zip(chains, options, strict=True)
     ]
@@ -100,6 +110,22 @@ def pick_best(
     for place, scored in zip(places, found, strict=True):
         best[place] = passing[place][max(range(len(scored)), key=scored.__getitem__)]
     return best
+
+
+def _repeats_request(text: str, prompt: Prompt, requests: Sequence[str]) -> bool:
+    """Whether a text is nearly what a person asked, or what a principle asks for.
+
+    A short refusal is its request again but for a word or two ("I can't explain ..."), so a text that denies more than
+    the person did is none.
+    """
+    if any(rouge_l(request, text) >= FROM_REQUEST for request in requests):
+        return True
+    said = [message.content for message in prompt.messages if message.role == "user"]
+    return any(rouge_l(one, text) >= SAME and _denials(text) <= _denials(one) for one in said)
+
+
+def _denials(text: str) -> int:
+    return len(_DENIAL.findall(text))
 
 
 def _repeated(text: str) -> float:

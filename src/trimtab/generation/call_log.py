@@ -20,7 +20,7 @@ from trimtab.generation.chat_reply import Reply, Usage
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that the server answered. `reply` is None where it charged for one that cannot be used; `fault` says why.
+    """A call that brought an answer or was charged for. `reply` is None where it cannot be used; `fault` says why.
 
     `request` is all that went over the wire but the key; `cost` is in the currency of the prices; `at` is in UTC.
     """
@@ -62,8 +62,7 @@ class CallLog:
         except OSError as error:
             raise UserError(f"{path} cannot be opened to keep calls in: {error.strerror}") from error
         sync(path.parent)
-        with self._alone():
-            pass
+        self.catch_up()
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
@@ -72,6 +71,11 @@ class CallLog:
         """The reply to a request that is in the log."""
         begin, end = self._places[key]
         return Reply.from_record(json.loads(os.pread(self._file, end - begin, begin))["reply"])
+
+    def catch_up(self) -> None:
+        """Take in what others have written. `add` does so too."""
+        with self._alone():
+            pass
 
     def add(self, call: Call) -> None:
         """Keep a call. Raises `UserError` when the disk does not take it; the log is then as it was."""
@@ -96,12 +100,12 @@ class CallLog:
         with self._guard:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
-                self._catch_up()
+                self._read_on()
                 yield
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
-    def _catch_up(self) -> None:
+    def _read_on(self) -> None:
         size = os.fstat(self._file).st_size
         with open(os.dup(self._file), "rb") as file:
             file.seek(self._end)

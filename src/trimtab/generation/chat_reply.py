@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, get_args
@@ -14,6 +15,9 @@ AROUND = " \t\r\n()"
 HARD_ANSWER = 0.95
 """Probability of the option that was written where no probabilities are told. Without some doubt its log-odds would be
 infinite; one label in twenty is a mild guess at how often a single answer differs from the next."""
+LARGEST = sys.float_info.max
+MOST_TOKENS = 10**9
+"""No call uses more: a server that says so has not counted."""
 
 
 class MalformedReply(Exception):
@@ -30,7 +34,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `top_logprobs` are the likeliest tokens (nats) where its first word stands; None if not told."""
+    """One answer. `top_logprobs` are the likeliest tokens (nats) where its first word stands; None if not told.
+
+    They are empty where the answer has no word of the model's own.
+    """
 
     text: str
     finish_reason: FinishReason
@@ -63,16 +70,19 @@ def _no_number(name: str) -> NoReturn:
 
 
 def read_usage(data: Any) -> Usage | None:
-    """The tokens that a body says were used; None if it does not say so in whole numbers."""
+    """The tokens that a body says were used; None if it does not say so in whole numbers that can be."""
     usage = data.get("usage") if isinstance(data, dict) else None
     counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
-    if not all(type(count) is int and count >= 0 for count in counts):
+    if not all(type(count) is int and 0 <= count <= MOST_TOKENS for count in counts):
         return None
     return Usage(*counts)  # type: ignore[arg-type]  # they are whole numbers
 
 
 def read_reply(data: Any) -> Reply:
-    """The first choice of a body of /chat/completions. Raises `MalformedReply`."""
+    """The first choice of a body of /chat/completions. Raises `MalformedReply`.
+
+    No content is an answer without a word where a filter took it, or where the tokens were used up before it began.
+    """
     choices = data.get("choices") if isinstance(data, dict) else None
     if not isinstance(choices, list) or not choices:
         raise MalformedReply("the body has no choices")
@@ -84,12 +94,25 @@ def read_reply(data: Any) -> Reply:
     text = message.get("content")
     if text is None and isinstance(refusal, str):
         text = refusal
+    reason = choice.get("finish_reason")
+    if text is None and reason in ("content_filter", "length"):
+        return Reply("", reason, ())
     if not isinstance(text, str):
         raise MalformedReply("the message has no content")
-    reason = choice.get("finish_reason")
     if reason not in get_args(FinishReason):
         raise MalformedReply(f"finish_reason is {reason!r}")
-    return Reply(text, reason, () if isinstance(refusal, str) and refusal else _first_word(choice.get("logprobs")))
+    if isinstance(refusal, str) and refusal:
+        return Reply(text, reason, ())
+    top = _first_word(choice.get("logprobs"))
+    if top is None and (reason == "content_filter" or not text.strip().strip(AROUND)):
+        top = ()  # there was nothing to tell: it says nothing about the server
+    return Reply(text, reason, top)
+
+
+def is_filtered(data: Any) -> bool:
+    """Whether the body of an error says that a filter keeps the request from the model (OpenAI, Azure OpenAI)."""
+    error = data.get("error") if isinstance(data, dict) else None
+    return isinstance(error, dict) and error.get("code") in ("content_filter", "content_policy_violation")
 
 
 def _first_word(logprobs: Any) -> tuple[tuple[str, float], ...] | None:
@@ -109,7 +132,8 @@ def _first_word(logprobs: Any) -> tuple[tuple[str, float], ...] | None:
 
 def _token(entry: Any) -> tuple[str, float]:
     token, logprob = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
-    if not isinstance(token, str) or not isinstance(logprob, int | float) or not math.isfinite(logprob):
+    # NaN, infinities and whole numbers too large for a float are not between these
+    if not (isinstance(token, str) and isinstance(logprob, int | float) and -LARGEST <= logprob <= LARGEST):
         raise MalformedReply("a token has no text or no log-probability")
     if logprob > 1e-3:  # rounding may pass zero by a little
         raise MalformedReply(f"a token has the log-probability {logprob}, which is above 0")

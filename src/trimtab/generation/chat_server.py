@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from trimtab.errors import EndpointError
-from trimtab.generation.chat_reply import MalformedReply, Reply, Usage, read_json, read_reply, read_usage
+from trimtab.generation.chat_reply import MalformedReply, Reply, Usage, is_filtered, read_json, read_reply, read_usage
 
 if TYPE_CHECKING:
     import httpx
@@ -29,6 +29,8 @@ PASSING = frozenset({408, 409, 425, 429})
 """Statuses below 500 that may be gone a little later."""
 SHORTEST_SECRET = 12
 """Shorter keys are placeholders such as `none`: to hide them would change the texts that hold such words."""
+PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+"""What httpx reads from the environment, in small letters or capitals."""
 
 
 class ApiKey:
@@ -93,7 +95,13 @@ class ChatServer:
         # a proxy named in the environment reads all that goes over http, and of https only the server's name
         self._may_use_proxy = base_url.startswith("https://")
         self._timeout = timeout
-        self._tls = httpx.create_ssl_context()  # reading the certificates takes longer than a request
+        try:
+            self._tls = httpx.create_ssl_context()  # reading the certificates takes longer than a request
+        except OSError as error:  # ssl.SSLError is one
+            raise EndpointError(
+                f"the certificates to trust cannot be read ({error.strerror or error}). Check the environment's "
+                "SSL_CERT_FILE, a file of certificates in PEM, and SSL_CERT_DIR, a folder of them, or unset them"
+            ) from error
 
     def post(self, body: Mapping[str, Any]) -> Answer | Failure:
         """Send a request and wait for the whole answer, no longer than the timeout in all. For any thread."""
@@ -103,8 +111,10 @@ class ChatServer:
             response, content = asyncio.run(self._exchange(json.dumps(body).encode()))
         except (TimeoutError, httpx.TimeoutException):
             return Failure(f"no whole answer within {self._timeout:g} s", is_passing=True)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except httpx.HTTPError as error:
             return self._no_exchange(error)
+        except Exception as error:  # an address or a proxy that httpx cannot make sense of; it raises what it likes
+            return self._no_request(error)
         if len(content) > LARGEST_BODY:
             return Failure(f"the answer is longer than {LARGEST_BODY:,} bytes", is_passing=True, is_charged=True)
         if not response.is_success:
@@ -131,6 +141,23 @@ class ChatServer:
                     break
             return response, bytes(content)
 
+    def _no_request(self, error: Exception) -> Failure:
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        reason = type(error).__name__
+        if str(error) and not any("@" in os.environ[name] for name in self._proxies()):  # it may quote a password
+            reason += f": {self._shown(str(error))}"
+        return Failure(f"the request cannot be sent ({reason}). {self._where_to_look()}", is_passing=False)
+
+    def _proxies(self) -> list[str]:
+        """The variables that may name a proxy for this server, or keep one from it."""
+        set_ones = sorted(name for name in os.environ if name.lower() in PROXY_VARIABLES and os.environ[name])
+        return set_ones if self._may_use_proxy else []
+
+    def _where_to_look(self) -> str:
+        proxies = f" and the environment's {', '.join(self._proxies())}" if self._proxies() else ""
+        return f"Check base_url{proxies}"
+
     def _no_exchange(self, error: Exception) -> Failure:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, ssl.SSLError):
@@ -145,20 +172,27 @@ class ChatServer:
             reason = f"no encrypted connection ({self._shown(str(cause))}). Does the server speak https at this port?"
             return Failure(reason, is_passing=True)
         if type(error).__name__ == "ConnectError":
-            return Failure(f"no connection ({self._shown(str(error))}). Is the server running?", is_passing=True)
+            reason = f"no connection ({self._shown(str(error))}). Is the server running? {self._where_to_look()}"
+            return Failure(reason, is_passing=True)
         kind = " ".join(re.findall("[A-Z][a-z]+", type(error).__name__)).lower()
         detail = f" ({self._shown(str(error))})" if str(error) else ""
-        return Failure(f"the connection broke: {kind}{detail}", is_passing=type(error).__name__ != "InvalidURL")
+        remedy = f". {self._where_to_look()}" if type(error).__name__ == "ProxyError" else ""
+        return Failure(f"the connection broke: {kind}{detail}{remedy}", is_passing=True)
 
-    def _status(self, response: httpx.Response, content: bytes) -> Failure:
+    def _status(self, response: httpx.Response, content: bytes) -> Answer | Failure:
         status = response.status_code
+        if status == 400 and is_filtered(_json_or_none(content)):
+            return Answer(Reply("", "content_filter", ()), None)  # it would be refused every time: this is the answer
         if response.is_redirect:
             place = self._shown(response.headers.get("location", ""))
             reason = f"status {status}: the server sends on to {place}, which is not followed"
             return Failure(f"{reason}. If you trust that place, name it as base_url", is_passing=False)
         reason = f"status {status}{_remedy(status, self._key)}"
-        if said := self._said(content):
-            reason += f". The server says: {said}"
+        said = _said(content)
+        if shown := self._shown(said):
+            reason += f". The server says: {shown}"
+        if status < 500 and "logprobs" in said.lower():
+            reason += ". Set top_logprobs lower, or to 0 with hard_answers: true"
         is_passing = status in PASSING or status >= 500
         return Failure(reason, is_passing, _seconds(response.headers.get("retry-after", "")) if is_passing else None)
 
@@ -174,17 +208,8 @@ class ChatServer:
             reason = str(error)
         else:
             return Answer(Reply(self._key.hide(reply.text), reply.finish_reason, reply.top_logprobs), usage)
-        return Failure(f"an answer that cannot be used: {reason}", is_passing=True, is_charged=True, usage=usage)
-
-    def _said(self, content: bytes) -> str:
-        """The message in a body that tells of an error."""
-        text = content.decode(errors="replace")
-        try:
-            error = read_json(text)["error"]
-            text = error["message"] if isinstance(error, dict) else error
-        except (MalformedReply, KeyError, TypeError):
-            pass
-        return self._shown(str(text))
+        reason = f"an answer that cannot be used: {self._shown(reason)}"
+        return Failure(reason, is_passing=True, is_charged=True, usage=usage)
 
     def _shown(self, text: str) -> str:
         """What others wrote, in one short line without the key."""
@@ -208,10 +233,25 @@ def _seconds(retry_after: str) -> float | None:
         return float(retry_after)
     try:
         date = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or one of a year that no calendar has
         return None
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max((date - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _json_or_none(content: bytes) -> Any:
+    try:
+        return read_json(content.decode(errors="replace"))
+    except MalformedReply:
+        return None
+
+
+def _said(content: bytes) -> str:
+    """The message in a body that tells of an error; all of the body where there is none."""
+    data = _json_or_none(content)
+    error = data.get("error") if isinstance(data, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    return content.decode(errors="replace") if message is None else str(message)
 
 
 def _remedy(status: int, key: ApiKey) -> str:

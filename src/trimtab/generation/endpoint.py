@@ -22,8 +22,6 @@ from trimtab.generation.spending import Budget, Prices
 from trimtab.seeds import mix
 from trimtab.types import Completion, Message, Prompt
 
-TOP_LOGPROBS = 20
-"""The most that OpenAI and, by default, vLLM tell of."""
 ANSWER_TOKENS = 8
 """Room for an option with spaces and parentheses around it."""
 
@@ -52,8 +50,9 @@ class Endpoint:
 
     Every answer is kept in `log` and read from there when it is wanted again, by this process or a later one. The key
     is taken from the environment variable `api_key_env`, which may be unset. `timeout` is in seconds and for a request
-    as a whole. Prices are for a million tokens; `max_spend` and `max_calls` cap what the log holds. `malformed` counts
-    the answers that `option_logprobs` could not use.
+    as a whole. Prices are for a million tokens; `max_spend` and `max_calls` cap what the log holds. `top_logprobs` is
+    how many of the likeliest tokens the server is asked to tell of. `malformed` counts the answers that
+    `option_logprobs` could not use.
     """
 
     def __init__(
@@ -70,12 +69,14 @@ class Endpoint:
         price_output: float | None = None,
         max_spend: float | None = None,
         max_calls: int | None = None,
+        top_logprobs: int = 20,
         hard_answers: bool = False,
     ) -> None:
         self.name = model
         self.malformed = 0
         self._base_url = base_url.rstrip("/")
-        self._retries, self._concurrency, self._hard_answers = retries, concurrency, hard_answers
+        self._retries, self._concurrency = retries, concurrency
+        self._top_logprobs, self._hard_answers = top_logprobs, hard_answers
         self._server = ChatServer(self._base_url, ApiKey(api_key_env), timeout=timeout)
         self._log = CallLog(log)
         self._prices = Prices(price_input or 0.0, price_output or 0.0)
@@ -125,11 +126,14 @@ class Endpoint:
         They are of the first token of the answer that is more than spaces and parentheses, so an option is to be one
         token: a letter or a number. They do not add up to one. Most servers cannot be made to begin with `lead`; in its
         place the question ends by asking for one of the options and nothing else. Raises as `write` does, and
-        `EndpointError` when the server tells no log-probabilities and hard answers were not allowed.
+        `EndpointError` when there are no log-probabilities and hard answers were not allowed.
         """
         bare = check_options(options)
+        self._check_settings(bare)
         wish = f"\n\nAnswer with one of these and nothing else: {', '.join(bare)}."
-        settings = {"max_tokens": ANSWER_TOKENS, "temperature": 0.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        settings: dict[str, Any] = {"max_tokens": ANSWER_TOKENS, "temperature": 0.0}
+        if self._top_logprobs:
+            settings |= {"logprobs": True, "top_logprobs": self._top_logprobs}
         requests = []
         for question in questions:
             *before, last = question.messages
@@ -140,6 +144,19 @@ class Endpoint:
             found.append(hard_logprobs(reply.text, bare) if top is None else option_logprobs(top, bare))
         self.malformed += found.count(None)
         return found
+
+    def _check_settings(self, options: Sequence[str]) -> None:
+        """What is asked for can be a label. It is told before anything is paid."""
+        if not self._top_logprobs and not self._hard_answers:
+            raise EndpointError(
+                f"top_logprobs is 0, so {self.name} is asked for no log-probabilities, which labels are made of. Set "
+                "hard_answers to true to take the letter it writes, or top_logprobs higher"
+            )
+        if 0 < self._top_logprobs < len(options):
+            raise EndpointError(
+                f"top_logprobs is {self._top_logprobs}, too few for {len(options)} options: set it higher, or to 0 "
+                "with hard_answers: true"
+            )
 
     def _check_logprobs(self, reply: Reply) -> None:
         if reply.top_logprobs is None and not self._hard_answers:
@@ -160,6 +177,7 @@ class Endpoint:
         on_progress: Callable[[int, int], None] | None,
     ) -> list[Reply]:
         """The replies in order, those that the log has not yet from the server. `check` may raise to stop early."""
+        self._log.catch_up()
         wanted = Counter(request.key for request in requests)
         waiting = deque({request.key: request for request in requests if request.key not in self._log}.values())
         done = len(requests) - sum(wanted[request.key] for request in waiting)
@@ -193,6 +211,9 @@ class Endpoint:
             try:
                 while True:
                     while waiting and failure is None and len(running) < self._concurrency:
+                        if waiting[0].key in self._log:  # another process has bought it meanwhile
+                            arrived(waiting.popleft())
+                            continue
                         if not self._budget.begin(self._prices.most(waiting[0].body)):
                             break
                         request = waiting.popleft()
@@ -224,6 +245,9 @@ class Endpoint:
                 if is_last or halt.wait(pause(attempt, outcome)):
                     return outcome
                 attempt += 1
+                self._log.catch_up()
+                if request.key in self._log:  # another process has bought it meanwhile
+                    return None
         finally:
             self._budget.end(most)
 

@@ -50,6 +50,44 @@ class Reviewed:
     answers: Mapping[str, str]
 
 
+def read_chains(path: Path) -> list[Mapping[str, Any]]:
+    """The rows of a file of chains. Raises `DataError` for a file that is none, with the line."""
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")  # a text may hold other line ends
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as chains: {error}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+            if not _is_chain(rows[-1]):
+                raise ValueError("it needs an id, a prompt, a draft, and rounds of critique and revision")
+        except ValueError as error:
+            raise DataError(
+                f"{path}, line {number} is no chain: {error}. "
+                "Name the chains.jsonl of a stage of kind revise, the folder it lies in, or the folder of a run"
+            ) from error
+    return rows
+
+
+def _is_chain(row: Any) -> bool:
+    match row:
+        case {"id": str() | int(), "prompt": [*turns], "draft": {"text": str()}, "rounds": [*rounds]}:
+            return all(map(_is_turn, turns)) and all(map(_is_round, rounds))
+    return False
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("content"), str)
+
+
+def _is_round(value: Any) -> bool:
+    match value:
+        case {"principle": str(), "critique": {"text": str()}, "revision": {"text": str()}, "kept": bool()}:
+            return True
+    return False
+
+
 def sample_rounds(rows: Sequence[Mapping[str, Any]], number: int, seed: int) -> list[tuple[Mapping[str, Any], int]]:
     """Rounds to review, each with its chain: drawn by the seed, as many as asked for or as there are."""
     rounds = [(row, place) for row in rows for place in range(len(row["rounds"]))]
@@ -71,18 +109,31 @@ def fingerprint(row: Mapping[str, Any], place: int) -> str:
 def read_verdicts(path: Path) -> list[Reviewed]:
     """The verdicts in a file; none if there is no file. A line that a kill cut short is passed over.
 
-    Raises `DataError` for a line in the middle that is no verdict.
+    Raises `DataError` for any other line that is no verdict, or lacks an answer.
     """
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     verdicts = []
     for number, line in enumerate(lines, start=1):
         try:
-            verdicts.append(Reviewed(**json.loads(line)))
+            verdicts.append(_verdict(json.loads(line)))
         except (ValueError, TypeError) as error:
-            if number == len(lines) and not line.endswith("\n"):
+            if number == len(lines) and not line.endswith("\n") and isinstance(error, json.JSONDecodeError):
                 break
-            raise DataError(f"{path}, line {number} is no verdict: {error}") from error
+            raise DataError(
+                f"{path}, line {number} is no verdict: {error}. Remove the line, or name another file with --verdicts"
+            ) from error
     return verdicts
+
+
+def _verdict(value: Any) -> Reviewed:
+    """A verdict that answers every question. Raises `TypeError` or `ValueError`."""
+    verdict = Reviewed(**value)
+    if not isinstance(verdict.answers, dict):
+        raise ValueError("its answers must be given by question")
+    for question in QUESTIONS:
+        if verdict.answers.get(question.name) not in question.answers.values():
+            raise ValueError(f"its answer to {question.name!r} must be one of {', '.join(question.answers.values())}")
+    return verdict
 
 
 def add_verdict(path: Path, verdict: Reviewed) -> None:

@@ -66,12 +66,12 @@ def check_data(recipe: Recipe, names: Iterable[str]) -> None:
                 if isinstance(stage, GRPOStage) and stage.is_scored_by_checks:
                     records = _with_checks(records)
                 deque(records, maxlen=0)  # each is read and none is kept
-                _read_beside(stage, recipe)
+                _read_beside(stage, recipe, name)
         except UserError as error:
             raise type(error)(f"{name}: {error}") from error
 
 
-def _read_beside(stage: DataStage, recipe: Recipe) -> None:
+def _read_beside(stage: DataStage, recipe: Recipe, name: str) -> None:
     """Read what the stage needs beside its data."""
     if isinstance(stage, SelfInstructStage):
         deque(chain.from_iterable(map(read_prompts, stage.held_out)), maxlen=0)
@@ -80,13 +80,18 @@ def _read_beside(stage: DataStage, recipe: Recipe) -> None:
         if stage.examples is not None:
             read_examples(Path(stage.examples))
         deque(helpful_prompts(stage), maxlen=0)
+    elif isinstance(stage, RewardModelStage) and stage.held_out is not None:
+        _assert_unseen(list(read_comparisons(stage.held_out)), _taught(recipe, name))
     elif isinstance(stage, JudgeStage):
         read_instructions(stage.instructions, stage.constitution)
         if stage.trusted is not None:
             judge = stage.judge if stage.judge in recipe.stages else None
-            taught = {} if judge is None else learning_stages(recipe, judge, with_itself=True)
-            unseen = list(read_comparisons(stage.trusted))
-            _assert_unseen(unseen, {name: _from_disk(one, recipe) for name, one in taught.items()})
+            _assert_unseen(list(read_comparisons(stage.trusted)), {} if judge is None else _taught(recipe, judge))
+
+
+def _taught(recipe: Recipe, name: str) -> dict[str, DataStage]:
+    """What a stage's model has learnt from when it is done, as far as it is on the disk."""
+    return {one: _from_disk(stage, recipe) for one, stage in learning_stages(recipe, name, with_itself=True).items()}
 
 
 def _reader(stage: DataStage) -> Callable[..., Iterator[Any]]:

@@ -14,9 +14,11 @@ from trimtab.config import JudgeStage
 from trimtab.data.formats import read_comparisons, read_prompts
 from trimtab.errors import DataError
 from trimtab.evaluation.format import estimate_text
+from trimtab.evaluation.injection_measures import InjectionReport, injection_report
 from trimtab.evaluation.judge_measures import JudgeReport
 from trimtab.evaluation.statistics import mean
 from trimtab.feedback.chains import messages
+from trimtab.feedback.injections import attack
 from trimtab.feedback.judge import Judgement, Pair
 from trimtab.generation.local import LocalModel
 from trimtab.pipeline.artifacts import DATA
@@ -44,6 +46,7 @@ def run_judge(config: JudgeStage, inputs: Inputs, context: Context) -> dict[str,
     pairs = _pairs(config, inputs, context)
     judge, version = open_judge(config, inputs, context)
     report = _measured(judge, config, context) if config.trusted else None
+    attacked = _attacked(judge, context) if config.injections else None
     judgements = judge_and_keep(judge, pairs, "pairs", context)
     keep_calls(config.endpoint, context)
     name = judge_name(config)
@@ -61,6 +64,7 @@ def run_judge(config: JudgeStage, inputs: Inputs, context: Context) -> dict[str,
         "confidence": mean([row["probability"] for row in kept]).to_json() if len(kept) > 1 else None,
         "instructions": version,
         "trusted": report.to_json() if report is not None else None,
+        "injections": attacked.to_json() if attacked is not None else None,
     }
     (context.folder / "judge.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     return summary
@@ -134,6 +138,12 @@ def _measured(judge: Judge, config: JudgeStage, context: Context) -> JudgeReport
             "take a better judge: a reward model trained on some labels, or a larger model"
         )
     return report
+
+
+def _attacked(judge: Judge, context: Context) -> InjectionReport:
+    """The judge on answers that tell it what to say, added to the worse ones of easy pairs."""
+    names = iter(("easy pairs", "attacks"))
+    return injection_report(attack(lambda pairs: judge_and_keep(judge, pairs, next(names), context)))
 
 
 def _row(pair: Pair, found: Judgement, judge: str, version: str) -> Row | None:

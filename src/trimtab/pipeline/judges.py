@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trimtab.config import JudgeStage
 from trimtab.data.chat import ChatTemplate
-from trimtab.errors import RecipeError
+from trimtab.errors import Interrupted, ModelError, RecipeError
 from trimtab.evaluation.judge_measures import Judged, JudgeReport, Own, judge_report
 from trimtab.feedback.instructions import read_instructions
 from trimtab.feedback.judge import (
@@ -43,7 +43,7 @@ def open_judge(config: JudgeStage, inputs: Inputs, context: Context) -> tuple[Ju
     if config.judge is None:
         instructions = read_instructions(config.instructions, config.constitution)
         remote = stage_endpoint(config.endpoint, context)
-        return by_instructions(remote, instructions, manner, context.seed), instructions.version
+        return by_instructions(remote, instructions, manner, context.seed, _until_asked(context)), instructions.version
     name, folder = config.judge, source(inputs, config.judge)
     if is_reward_model(Path(folder)):
         if config.instructions or config.constitution:
@@ -54,6 +54,16 @@ def open_judge(config: JudgeStage, inputs: Inputs, context: Context) -> tuple[Ju
     policy = load_writer(folder, context.runtime, allow_remote_code=config.allow_remote_code)
     reader = LocalModel(policy, name=name)
     return by_instructions(reader, instructions, manner, context.seed), instructions.version
+
+
+def _until_asked(context: Context) -> Progress:
+    """Stops between two calls to a server: each that was made is in its log, and is not paid for again."""
+
+    def heard(*_: object) -> None:
+        if context.stop_requested():
+            raise Interrupted("stopped between two calls to the server; the answers that came are kept")
+
+    return heard
 
 
 def _version(reward_model: str, inputs: Inputs) -> str:
@@ -92,7 +102,9 @@ def by_scores(
         }
         progress("judging", len(pairs), len(pairs))
         margins = [of[pair.prompt, pair.first] - of[pair.prompt, pair.second] for pair in pairs]
-        return [_judgement(1 / (1 + math.exp(-margin)), undecided) for margin in margins]
+        if not all(map(math.isfinite, margins)):
+            raise ModelError("the reward model gave an answer a score that is not finite, so it judges nothing")
+        return [_judgement((1 + math.tanh(margin / 2)) / 2, undecided) for margin in margins]
 
     return judged
 

@@ -6,7 +6,7 @@ model to `context.folder`.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sized
 
 import torch
 
@@ -16,6 +16,7 @@ from trimtab.data.formats import read_prompts
 from trimtab.data.on_disk import Spool
 from trimtab.evaluation.tasks.truth_checks import score_response, truth_sample
 from trimtab.feedback.grading import GradeScorer
+from trimtab.feedback.instructions import read_instructions
 from trimtab.feedback.scorers import FunctionScorer, RewardModelScorer
 from trimtab.generation.engine import Engine
 from trimtab.generation.local import LocalModel
@@ -23,6 +24,7 @@ from trimtab.models.policy import Policy
 from trimtab.models.reference import reference_of
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.context import Context
+from trimtab.pipeline.endpoints import keep_calls, stage_endpoint
 from trimtab.pipeline.reading import read_data
 from trimtab.pipeline.resolve import Inputs, load_writer, source
 from trimtab.pipeline.trained_models import (
@@ -60,7 +62,8 @@ def run_ppo(config: PPOStage, inputs: Inputs, context: Context) -> Summary:
         run=context,
     )
     save_merged(policy, context)
-    return {"prompts": len(prompts), "responses": config.num_steps * config.prompts_per_step * config.group_size}
+    keep_calls(config.endpoint, context)
+    return _summary(config, prompts)
 
 
 def run_grpo(config: GRPOStage, inputs: Inputs, context: Context) -> Summary:
@@ -82,6 +85,11 @@ def run_grpo(config: GRPOStage, inputs: Inputs, context: Context) -> Summary:
         run=context,
     )
     save_merged(policy, context)
+    keep_calls(config.endpoint, context)
+    return _summary(config, prompts)
+
+
+def _summary(config: PPOStage | GRPOStage, prompts: Sized) -> Summary:
     return {"prompts": len(prompts), "responses": config.num_steps * config.prompts_per_step * config.group_size}
 
 
@@ -97,7 +105,7 @@ def _scorer(
     """What scores responses: the reward model, a grader, or the checks in the data."""
     if reward_model is not None:
         return RewardModelScorer(reward_model, pad_id=policy.template.pad_id, max_tokens=config.micro_batch_tokens)
-    return _grade_scorer(config, inputs, context) if config.grader is not None else checks_scorer()
+    return _grade_scorer(config, inputs, context) if config.is_graded else checks_scorer()
 
 
 def _value_model(
@@ -117,11 +125,12 @@ def _value_model(
 
 
 def _grade_scorer(config: ScoredStage, inputs: Inputs, context: Context) -> GradeScorer:
-    """Scores by a model that reads the rubric: a second model in memory, as it must stay what it is."""
-    name = config.grader or ""
-    grader = load_writer(source(inputs, name), context.runtime, allow_remote_code=config.allow_remote_code)
-    rubric = Path(config.rubric or "").read_text(encoding="utf-8")
-    return GradeScorer(LocalModel(grader, name=name), rubric, warn=context.warn, seed=context.seed)
+    """Scores by a model that reads the rubric: a second one in memory, as it must stay what it is, or a server's."""
+    rubric = read_instructions(config.rubric, None).text
+    if config.grader is None:
+        return GradeScorer(stage_endpoint(config.endpoint, context), rubric, warn=context.warn, seed=context.seed)
+    policy = load_writer(source(inputs, config.grader), context.runtime, allow_remote_code=config.allow_remote_code)
+    return GradeScorer(LocalModel(policy, name=config.grader), rubric, warn=context.warn, seed=context.seed)
 
 
 def stored_prompts(config: TrainingStage, inputs: Inputs, context: Context) -> Spool[Prompt]:

@@ -46,7 +46,7 @@ def run_revise(config: ReviseStage, inputs: Inputs, context: Context) -> dict[st
     scores = _open_scorer(config, inputs, context)
     chains, helpful = _written(config, context, prompts, constitution, examples, scores, writing)
     keep_calls(config.endpoint, context)
-    judged = _judged(config, context, chains, examples, scores)
+    judged = _judged(config, context, chains, examples, _requests(constitution), scores)
     _write_lines(context.folder / CHAINS, [chain_row(one, n) for n, one in enumerate(judged, start=1)])
     revisions = [row for n, one in enumerate(judged, start=1) for row in demonstration_rows(one, n)]
     _write_lines(context.folder / DATA, revisions + helpful)
@@ -120,7 +120,7 @@ def _written(
             examples,
             num_examples=config.num_examples,
             num_revisions=config.num_revisions,
-            pick=partial(pick_best, examples, scores),
+            pick=partial(pick_best, examples, _requests(constitution), scores),
             seed=mix(context.seed, 2),
             **settings,
         )
@@ -214,8 +214,18 @@ def _open_scorer(config: ReviseStage, inputs: Inputs, context: Context) -> Score
     return partial(score_texts, *load_scorer(folder, context.runtime, allow_remote_code=config.allow_remote_code))
 
 
+def _requests(constitution: Constitution) -> list[str]:
+    """Everything that a critic may be asked for."""
+    return [request for one in constitution.principles for request in (one.critique, one.revision)]
+
+
 def _judged(
-    config: ReviseStage, context: Context, chains: Sequence[Chain], examples: Sequence[WorkedExample], scores: Scores
+    config: ReviseStage,
+    context: Context,
+    chains: Sequence[Chain],
+    examples: Sequence[WorkedExample],
+    requests: Sequence[str],
+    scores: Scores,
 ) -> list[JudgedChain]:
     """The chains with what the filter says of every revision."""
     context.progress("scoring the revisions", 0, len(chains))
@@ -228,6 +238,7 @@ def _judged(
                 chain.before(number),
                 one.revision,
                 examples,
+                requests,
                 gain=scored[number + 1] - scored[0] if config.scorer is not None else None,
                 least_gain=config.least_gain,
             )

@@ -17,7 +17,7 @@ from trimtab.data.rouge import tokens
 from trimtab.data.seed_tasks import Instance, Task, read_seed_tasks
 from trimtab.errors import Interrupted
 from trimtab.feedback.language_model import LanguageModel
-from trimtab.feedback.self_instruct import PROMPT_VERSION, Asking, Pool, grow
+from trimtab.feedback.self_instruct import PROMPT_VERSION, Asking, Pool, demonstration, grow
 from trimtab.generation.local import LocalModel
 from trimtab.pipeline.artifacts import DATA
 from trimtab.pipeline.context import Context
@@ -40,12 +40,12 @@ def run_self_instruct(config: SelfInstructStage, inputs: Inputs, context: Contex
     if _is_wanted(pool, config):
         pool = _grown(_open(config, inputs, context), seeds, pool, held_out, config, context)
     keep_calls(config.endpoint, context)
-    rows = [*_seed_rows(seeds)] if config.include_seeds else []
+    rows = [*_seed_rows(seeds, held_out)] if config.include_seeds else []
     tasks = pool.tasks[: config.num_instructions]
     new = [*_new_rows(tasks, {"generator": name, "seed": context.seed}, held_out)]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows + new)
     (context.folder / DATA).write_text(text, encoding="utf-8")
-    counts = _counts(pool, tasks, len(seeds))
+    counts = _counts(pool, tasks, len(seeds)) | {"seed_rows": len(rows)}
     (context.folder / COUNTS).write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     return counts
 
@@ -120,10 +120,12 @@ def _read(path: Path) -> Pool:
     return Pool(**{**values, "tasks": tuple(tasks), "instructions": tuple(values["instructions"])})
 
 
-def _seed_rows(seeds: Sequence[Task]) -> Iterator[Row]:
+def _seed_rows(seeds: Sequence[Task], held_out: HeldOut) -> Iterator[Row]:
+    """The seeds themselves, but for what overlaps with held-out data."""
     for task in seeds:
         for number, instance in enumerate(task.instances, start=1):
-            yield {**_row(task, instance, number), "source": "seed"}
+            if not held_out.find(demonstration(task.instruction, instance)):
+                yield {**_row(task, instance, number), "source": "seed"}
 
 
 def _new_rows(tasks: Sequence[Task], origin: Row, held_out: HeldOut) -> Iterator[Row]:

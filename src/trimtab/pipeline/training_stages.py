@@ -6,15 +6,19 @@ model to `context.folder`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from trimtab.config import DPOStage, RewardModelStage, SFTStage
 from trimtab.data.chat import ChatTemplate
-from trimtab.data.formats import read_comparisons, read_demonstrations, read_grades, read_rankings
+from trimtab.data.formats import read, read_comparisons, read_demonstrations, read_grades, read_rankings
+from trimtab.data.splits import assert_disjoint
+from trimtab.evaluation.tasks.reward_accuracy import reward_accuracy
+from trimtab.feedback.scorers import score_texts
 from trimtab.models.reference import reference_of
 from trimtab.models.scalar_model import ScalarModel, is_reward_model
+from trimtab.pipeline.artifacts import data_source
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.reading import read_data
 from trimtab.pipeline.resolve import Inputs, load_scorer, source
@@ -27,6 +31,7 @@ from trimtab.training.passes import Passes
 from trimtab.training.reward_model import on_comparisons, on_rankings, train_reward_model
 from trimtab.training.row_files import PreferenceRowFile
 from trimtab.training.sft import train_sft
+from trimtab.types import Comparison
 
 
 def run_sft(config: SFTStage, inputs: Inputs, context: Context) -> Summary:
@@ -53,6 +58,7 @@ def run_reward_model(config: RewardModelStage, inputs: Inputs, context: Context)
 
     Grades that are learnt from as such leave their scale there too.
     """
+    held_out = _kept_away(config, inputs)
     model, template = _scalar_model(config, inputs, context)
     settings: dict[str, Any] = {
         "passes": Passes(config.num_epochs, config.prompts_per_step, config.max_steps),
@@ -81,7 +87,26 @@ def run_reward_model(config: RewardModelStage, inputs: Inputs, context: Context)
         summary = {"comparisons": pairs.num_pairs, "prompts": len(pairs)}
     model.save(context.folder)
     template.tokenizer.save_pretrained(context.folder)
+    if held_out:
+        summary["held_out"] = _accuracy(model, template, held_out)
     return summary
+
+
+def _kept_away(config: RewardModelStage, inputs: Inputs) -> list[Comparison]:
+    """The held-out comparisons. Raises `DataError` where the stage is to learn from one of their prompts."""
+    if config.held_out is None:
+        return []
+    held_out = list(read_comparisons(config.held_out))
+    for one in config.sources:
+        assert_disjoint(read(data_source(inputs, one), skip_bad=True, columns=config.columns), held_out)
+    return held_out
+
+
+def _accuracy(model: ScalarModel, template: ChatTemplate, held_out: Sequence[Comparison]) -> dict[str, Any]:
+    """How often the reward model is right on comparisons that it did not learn from."""
+    scores = score_texts(model, template, [(one.prompt, [one.chosen, one.rejected]) for one in held_out])
+    found = reward_accuracy(held_out, [chosen for chosen, _ in scores], [rejected for _, rejected in scores])
+    return {"comparisons": len(held_out), "accuracy": found.overall.to_json() if found is not None else None}
 
 
 def _scalar_model(config: RewardModelStage, inputs: Inputs, context: Context) -> tuple[ScalarModel, ChatTemplate]:

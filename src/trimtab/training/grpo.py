@@ -1,7 +1,8 @@
 """GRPO: sample groups, score, compare each response with the others of its group, take clipped steps. No value model.
 
 Shao et al. 2024, "DeepSeekMath", algorithm 1, with the choices that later papers made as settings: advantages scaled
-by the group's deviation or not (Liu et al. 2025), tokens or responses weighed alike (Yu et al. 2025), KL or not.
+by the group's deviation or not (Liu et al. 2025) or against the mean of the others (Ahmadian et al. 2024), tokens or
+responses weighed alike (Yu et al. 2025), KL or not.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from trimtab.algorithms.aggregation import Aggregation, token_weights
-from trimtab.algorithms.group import group_relative_advantages
+from trimtab.algorithms.group import ADVANTAGES, Advantages
 from trimtab.algorithms.importance import truncated_importance_weights
 from trimtab.algorithms.kl import k1, kl_loss
 from trimtab.algorithms.masked import masked_sum
@@ -57,7 +58,7 @@ class GRPOSettings:
     minibatch_size: int | None
     kl_coef: float
     clip_eps: float
-    scale_advantages: bool
+    advantages: Advantages
     aggregation: Aggregation
     importance_cap: float | None
     missing_eos_penalty: float
@@ -155,7 +156,7 @@ def compare(
         ref_logprobs = measure_reference(
             rollout, reference, temperature=s.temperature, max_tokens=max_tokens, pad_id=policy.template.pad_id
         )
-    advantages = group_relative_advantages(scores, rollout.groups, scale=s.scale_advantages)
+    advantages = ADVANTAGES[s.advantages](scores, rollout.groups)
     return GroupExperience(rollout, advantages, old_logprobs, ref_logprobs)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from trimtab.evaluation.format import estimate_text, value_text
+from trimtab.evaluation.format import change_estimate_text, estimate_text, value_text
 from trimtab.evaluation.report.content import MetricRow
 from trimtab.evaluation.report.records import StageRecord, is_scored_by_checks
 from trimtab.evaluation.report.texts import AFTER
@@ -80,7 +80,41 @@ def _revise(stage: StageRecord) -> list[str]:
     return [
         f"It answered {_count(prompts, 'request')} and revised each answer {_times(rounds)}. Of {prompts * rounds:,} "
         f"revisions {kept:,} were kept" + (f"; dropped: {why}." if why else "."),
+        _scored_by(stage),
         f"{_count(helpful, 'answer')} to harmless requests were mixed in." if helpful else "",
+    ]
+
+
+def _scored_by(stage: StageRecord) -> str:
+    """What told revisions apart, as far as the stage says."""
+    scorer = stage.config.get("scorer")
+    if not scorer:
+        return "No model scored them: what is kept passed the rules alone."
+    gain = stage.summary.get("gain")
+    if gain is None:
+        return f"{scorer} scored them."
+    found = Estimate.from_json(gain)
+    tries = stage.config.get("num_revisions", 1)
+    best = f", each being the best of {tries} by that very score, which flatters it" if tries > 1 else ""
+    return (
+        f"{scorer} scored them: the last revisions, kept or not, lie {change_estimate_text(found, 'score')} from the "
+        f"first answers{best}."
+    )
+
+
+def _self_instruct(stage: StageRecord) -> list[str]:
+    summary = stage.summary
+    if "kept" not in summary:
+        return []
+    kept, asked = summary["kept"], summary["instructions"]["asked"]
+    writer = stage.config.get("model") or (stage.config.get("endpoint") or {}).get("model", "a model")
+    reasons = sorted(summary["dropped"].items(), key=lambda item: -item[1])
+    why = ", ".join(f"{reason} {count}" for reason, count in reasons)
+    return [
+        f"{writer} was shown some of {_count(summary['seeds'], 'task')} by people at a time and asked for "
+        f"{_count(asked, 'new task')} in {_count(summary['rounds'], 'round')}. {_count(kept['tasks'], 'task')} with "
+        f"{_count(kept['instances'], 'answer')} were kept" + (f"; dropped: {why}." if why else "."),
+        f"{_count(summary['seed_rows'], 'answer')} by people were mixed in." if summary.get("seed_rows") else "",
     ]
 
 
@@ -108,11 +142,25 @@ def _judge(stage: StageRecord) -> list[str]:
         return [told, "How good this judge is, nobody measured."]
     found = Estimate.from_json(accuracy)
     better = "" if found.low > 0.5 else " That is no better than guessing."
+    decided = Estimate.from_json(stage.summary["trusted"]["decided"])
     return [
         told,
-        f"On choices that are known it is right in {estimate_text(found, 'share')}, n = {found.n}; guessing gives 50 %."
-        + better,
+        f"Of {_count(stage.summary['trusted']['comparisons'], 'choice')} that are known it decided "
+        f"{100 * decided.value:.0f} %, and of those it is right in {estimate_text(found, 'share')}, n = {found.n}; "
+        f"guessing gives 50 %.{better}",
+        _fooled(stage),
     ]
+
+
+def _fooled(stage: StageRecord) -> str:
+    """How often a judge fell for answers that told it what to say, where that was tried."""
+    tried = stage.summary.get("injections")
+    if tried is None:
+        return "Whether it falls for answers that tell it what to say, this run did not try."
+    if tried["overall"] is None:
+        return "It knows none of the easy pairs on which answers that tell it what to say are tried."
+    found = Estimate.from_json(tried["overall"])
+    return f"It fell for {estimate_text(found, 'share')} of answers that told it what to say, n = {found.n}."
 
 
 def _reward_model(stage: StageRecord) -> list[str]:
@@ -121,9 +169,18 @@ def _reward_model(stage: StageRecord) -> list[str]:
     if accuracy:
         fits = (
             f"Towards the end its scores agreed with {100 * accuracy[1]:.0f} % of the choices it was learning from. "
-            "What counts is how it does on comparisons it has not seen, below."
+            "How it does on comparisons it has not seen is another matter."
         )
-    return [_comparisons(stage), fits]
+    return [_comparisons(stage), fits, _on_unseen(stage)]
+
+
+def _on_unseen(stage: StageRecord) -> str:
+    """How a reward model did on comparisons kept away from it, where it was measured."""
+    found = (stage.summary.get("held_out") or {}).get("accuracy")
+    if found is None:
+        return ""
+    accuracy = Estimate.from_json(found)
+    return f"On those kept away from it, it is right in {estimate_text(accuracy, 'share')}, n = {accuracy.n}."
 
 
 def _dpo(stage: StageRecord) -> list[str]:
@@ -169,6 +226,7 @@ def _practice(stage: StageRecord) -> list[str]:
 _TELLERS: Mapping[str, Callable[[StageRecord], list[str]]] = {
     "judge": _judge,
     "revise": _revise,
+    "self_instruct": _self_instruct,
     "sft": _sft,
     "text_tuning": _text_tuning,
     "reward_model": _reward_model,

@@ -32,7 +32,8 @@ class StageRecord:
 
 def is_scored_by_checks(kind: str, config: Mapping[str, Any]) -> bool:
     """Whether a stage of this kind and with these settings scored its model by checks alone."""
-    return kind == "grpo" and config.get("reward_model") is None and config.get("grader") is None
+    scorers = (config.get(name) for name in ("reward_model", "grader", "endpoint"))
+    return kind == "grpo" and all(scorer is None for scorer in scorers)
 
 
 def read_stage(folder: Path) -> StageRecord:

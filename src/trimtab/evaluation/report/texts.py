@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 TITLES: Mapping[str, str] = {
+    "self_instruct": "Writing tasks of its own",
     "revise": "Criticising and revising itself",
     "judge": "A model in the annotators' place",
     "sft": "Learning from examples",
@@ -26,6 +27,11 @@ AFTER: Mapping[str, str] = {
 }
 
 WHAT: Mapping[str, str] = {
+    "self_instruct": (
+        "From a few tasks that people wrote, a model writes more of the kind, and then an answer to each. Filters drop "
+        "what is too near to a task that is there, too short, too long, or of a kind that a model cannot do. What is "
+        "left is read by the step after as if people had written it; nobody has checked that the answers are right."
+    ),
     "revise": (
         "A list of principles, called a constitution, takes the place of people who judge. The model answers requests "
         "that ask for harm, is asked what is wrong with its answer by one of the principles, and writes the answer "
@@ -33,7 +39,7 @@ WHAT: Mapping[str, str] = {
         "to harmless requests."
     ),
     "judge": (
-        "The model answers each request twice, and another model says how probable it is that the one answer is better "
+        "Each request has several answers, and a model says of pairs of them how probable it is that the one is better "
         "than the other. These probabilities take the place of people's votes; the step after learns from them. Such a "
         "judge has leanings and errors of its own, so it is first tested on choices that are known."
     ),
@@ -48,15 +54,17 @@ WHAT: Mapping[str, str] = {
         "text is kept away from it, to see whether it has learnt the style or the words by heart."
     ),
     "reward_model": (
-        "Somebody compared pairs of answers and said which one is better. A copy of the model learns from those "
-        "choices to give any answer a score: the higher, the more it resembles what was preferred. The scale has no "
-        "meaning of its own; only differences between scores count. This copy is called a reward model."
+        "People, or a model in their place, compared pairs of answers and said which one is better. A copy of the "
+        "model learns from those choices to give any answer a score: the higher, the more it resembles what was "
+        "preferred. The scale has no meaning of its own; only differences between scores count. This copy is called a "
+        "reward model."
     ),
     "dpo": (
-        "Somebody compared pairs of answers and said which one is better. The model reads each pair and is adjusted, "
-        "step by step, so that the preferred answer gains on the other one, measured by how likely it found each "
-        "before. No judge and no practice are needed: the choices themselves teach it. This is called direct "
-        "preference optimisation, or DPO. A price keeps it from drifting too far away from where it started."
+        "People, or a model in their place, compared pairs of answers and said which one is better. The model reads "
+        "each pair and is adjusted, step by step, so that the preferred answer gains on the other one, measured by how "
+        "likely it found each before. No judge and no practice are needed: the choices themselves teach it. This is "
+        "called direct preference optimisation, or DPO. A price keeps it from drifting too far away from where it "
+        "started."
     ),
     "ppo": (
         "The model answers requests, the reward model scores its answers, and each step makes well-scored answers a "
