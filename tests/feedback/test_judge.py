@@ -123,6 +123,17 @@ def test_after_reasons_a_probability_is_held_back() -> None:
     assert wide.probability == pytest.approx((0.8 + 0.55) / 2)
 
 
+def test_a_judge_without_reasons_is_asked_without_an_empty_turn() -> None:
+    class Silent(Reader):
+        def write(self, prompts: Sequence[Prompt], **_: Any) -> list[list[Completion]]:
+            return [[Completion(prompt, " ", (), (), "stop")] for prompt in prompts]
+
+    silent, plain = Silent(biased), Reader(biased)
+    judge(silent, [pair()], ONE, manner=Manner(thinking=20))
+    judge(plain, [pair()], ONE)
+    assert silent.asked == plain.asked
+
+
 @pytest.mark.parametrize(
     "answer",
     [None, (math.nan, -1.0), (-math.inf, -math.inf), (-9.0, -9.5), (3.0, -1.0)],

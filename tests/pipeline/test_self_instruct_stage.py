@@ -125,15 +125,18 @@ def test_new_tasks_alone_and_none_like_held_out_data(tmp_path: Path) -> None:
 
 
 def test_seeds_that_are_held_out_are_not_learnt_from(tmp_path: Path) -> None:
+    """They are counted as seeds, but are no rows."""
+    path = write_recipe(tmp_path, SERVER, ", held_out: [held.jsonl]")
+    other = {**SEEDS[7], "instruction": "Name a river that flows through Vienna."}
+    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*SEEDS[:7], other]))
+    (tmp_path / "held.jsonl").write_text(json.dumps({"prompt": other["instruction"]}) + "\n")
     with serving(script) as server:
-        tmp_path.mkdir(exist_ok=True)
-        (tmp_path / "held.jsonl").write_text(json.dumps({"prompt": SEEDS[3]["instruction"]}) + "\n")
-        run_behind(server, tmp_path, ", held_out: [held.jsonl]")
-    seeds = [row for row in rows(tmp_path) if row["source"] == "seed"]
+        path.write_text(path.read_text() % server.url)
+        run(load_recipe(path), tmp_path / "store")
+    seeds = [row["instruction"] for row in rows(tmp_path) if row["source"] == "seed"]
+    assert seeds == [row["instruction"] for row in SEEDS[:7]]
     counts = json.loads(made(tmp_path, COUNTS))
-    assert SEEDS[3]["instruction"] not in {row["instruction"] for row in seeds}
-    assert (counts["seeds"], counts["seed_rows"]) == (8, len(seeds))
-    assert 0 < len(seeds) < 8
+    assert (counts["seeds"], counts["seed_rows"]) == (8, 7)
 
 
 def test_going_on_after_a_stop_ends_where_an_unbroken_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,8 +184,9 @@ def _thought(
     )
     decide = "So which is better? Reply with its letter, A or B."
     return [
-        _with_turn(_with_turn(question, "assistant", group[0].text), "user", decide)
-        for question, group in zip(asked, groups, strict=True)
+        # a model that had nothing to say is asked as it would be without reasons: servers refuse an empty turn
+        _with_turn(_with_turn(thinking, "assistant", group[0].text), "user", decide) if group[0].text.strip() else plain
+        for plain, thinking, group in zip(questions, asked, groups, strict=True)
     ]
 
 
