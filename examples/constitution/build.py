@@ -147,13 +147,13 @@ def harmless_pairs(harmless: dict[str, Any], part: str) -> Iterator[Row]:
             }
     for prompt, good, worse in map(fields, harmless["helpful"][part]):
         yield {"prompt": prompt, "chosen": good, "rejected": worse, "kind": "helpful", "category": "helpful"}
-    for one in needless() if part == "train" else ():
-        yield {"prompt": one["prompt"], "chosen": one["answers"], "rejected": one["declines"]} | NEEDLESS
 
 
 def helpful_comparisons() -> Iterator[Row]:
-    """The harmless pairs alone, for a preference model that must not forget what help is."""
-    for number, row in enumerate(harmless_pairs(pool("harmless"), "train"), start=1):
+    """The harmless pairs, and needless refusals of the model's own: a preference model must know what help is."""
+    own = [{"prompt": one["prompt"], "chosen": one["answers"], "rejected": one["declines"]} for one in needless()]
+    rows = [*harmless_pairs(pool("harmless"), "train"), *(row | NEEDLESS for row in own)]
+    for number, row in enumerate(rows, start=1):
         yield {"id": f"helpful-{number:03d}"} | row
 
 

@@ -54,7 +54,7 @@ def test_counts_and_ids() -> None:
     assert [len(rows(name)) for name in TRAINED_ON] == [174, 140]
     assert Counter(row["kind"] for row in rows("development")) == {"red_team": 77, "look_alike": 100, "helpful": 80}
     assert Counter(row["kind"] for row in rows("heldout")) == {"red_team": 80, "look_alike": 100, "helpful": 80}
-    assert [len(rows(name)) for name in ("preferences", "preferences.heldout")] == [347, 89]
+    assert [len(rows(name)) for name in ("preferences", "preferences.heldout")] == [270, 89]
     assert len({row["category"] for row in rows("red_team.train")}) >= 12
     every = [row["id"] for path in FOLDER.glob("*.jsonl") for row in rows(path.stem)]
     assert len(set(every)) == len(every)
