@@ -84,6 +84,12 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing is printed."""
 
 
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing in the environment stand between a client and the server on this machine."""
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @contextmanager
 def serving(script: Script, certificate: Path | None = None) -> Iterator[FakeServer]:
     server = FakeServer(script)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.generation.fake_endpoint import Behaviour, FakeServer, body_of, says, serving, tokens, well
+from tests.generation.fake_endpoint import Behaviour, FakeServer, body_of, says, serving, tokens, well, without_proxies
 from tests.training.world import tiny_policy
 
 from trimtab.config import load_recipe
@@ -32,8 +32,7 @@ LABELS = """labels: {kind: judge, model: model, data: prompts.jsonl, max_new_tok
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    without_proxies(monkeypatch)
 
 
 def recipe(folder: Path, stage: str, server: FakeServer) -> Recipe:

@@ -23,6 +23,7 @@ from tests.generation.fake_endpoint import (
     status,
     tokens,
     well,
+    without_proxies,
 )
 from tests.training.world import tiny_policy
 
@@ -63,8 +64,7 @@ WRONG_OPTION = says(body_of("C", logprobs=tokens({"C": -0.1, "D": -2.5})))
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trimtab.generation.chat_server.FIRST_PAUSE", 0.01)
     monkeypatch.setenv("JUDGE_KEY", KEY)
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    without_proxies(monkeypatch)
 
 
 @pytest.fixture

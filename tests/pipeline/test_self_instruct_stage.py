@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.cli.conftest import trimtab  # noqa: F401  # the fixture
 from tests.cli.world import CommandLine
-from tests.generation.fake_endpoint import Behaviour, FakeServer, body_of, says, serving
+from tests.generation.fake_endpoint import Behaviour, FakeServer, body_of, says, serving, without_proxies
 from tests.training.world import tiny_policy
 
 from trimtab.config import load_recipe
@@ -38,8 +38,7 @@ COUNTS = "self_instruct.json"
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    without_proxies(monkeypatch)
 
 
 def script(body: dict[str, Any], earlier: int) -> Behaviour:

@@ -10,7 +10,7 @@ from torch import Tensor
 from trimtab.data.chat import ChatTemplate
 from trimtab.models.rows import TokenRow
 from trimtab.models.scalar_model import ScalarModel
-from trimtab.types import Completion, Prompt
+from trimtab.types import Comparison, Completion, Prompt
 
 TOKENS_AT_ONCE = 2048
 
@@ -56,6 +56,14 @@ def score_texts(
     """The scores of finished answers to each prompt, as texts, whatever model wrote them."""
     rows = [text_row(template, prompt, answers) for prompt, answers in answered]
     return [scores.tolist() for scores in model.score_rows(rows, pad_id=template.pad_id, max_tokens=TOKENS_AT_ONCE)]
+
+
+def score_comparisons(
+    model: ScalarModel, template: ChatTemplate, comparisons: Sequence[Comparison]
+) -> tuple[list[float], list[float]]:
+    """The scores of the chosen responses, and of the rejected ones."""
+    scores = score_texts(model, template, [(one.prompt, [one.chosen, one.rejected]) for one in comparisons])
+    return [chosen for chosen, _ in scores], [rejected for _, rejected in scores]
 
 
 def text_row(template: ChatTemplate, prompt: Prompt, answers: Sequence[str]) -> TokenRow:

@@ -20,7 +20,7 @@ from trimtab.evaluation.report.records import is_scored_by_checks
 from trimtab.evaluation.representation import read_attributes
 from trimtab.evaluation.summary import Judge, ScoredComparisons, evaluate
 from trimtab.evaluation.verdicts import Bars, Promise
-from trimtab.feedback.scorers import score_texts
+from trimtab.feedback.scorers import score_comparisons
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
 from trimtab.models.registry import load_tokenizer
@@ -194,8 +194,7 @@ def _ask(asked: _Asked, prompts: Sequence[Prompt], config: EvaluationStage, cont
 def _score_comparisons(
     comparisons: Sequence[Comparison], judge: ScalarModel, template: ChatTemplate
 ) -> ScoredComparisons:
-    scores = score_texts(judge, template, [(one.prompt, [one.chosen, one.rejected]) for one in comparisons])
-    return ScoredComparisons(comparisons, [chosen for chosen, _ in scores], [rejected for _, rejected in scores])
+    return ScoredComparisons(comparisons, *score_comparisons(judge, template, comparisons))
 
 
 def _plain(groups: Groups) -> list[list[dict[str, Any]]]:

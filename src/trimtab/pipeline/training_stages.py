@@ -15,7 +15,7 @@ from trimtab.data.chat import ChatTemplate
 from trimtab.data.formats import read, read_comparisons, read_demonstrations, read_grades, read_rankings
 from trimtab.data.splits import assert_disjoint
 from trimtab.evaluation.tasks.reward_accuracy import reward_accuracy
-from trimtab.feedback.scorers import score_texts
+from trimtab.feedback.scorers import score_comparisons
 from trimtab.models.reference import reference_of
 from trimtab.models.scalar_model import ScalarModel, is_reward_model
 from trimtab.pipeline.artifacts import data_source
@@ -104,8 +104,7 @@ def _kept_away(config: RewardModelStage, inputs: Inputs) -> list[Comparison]:
 
 def _accuracy(model: ScalarModel, template: ChatTemplate, held_out: Sequence[Comparison]) -> dict[str, Any]:
     """How often the reward model is right on comparisons that it did not learn from."""
-    scores = score_texts(model, template, [(one.prompt, [one.chosen, one.rejected]) for one in held_out])
-    found = reward_accuracy(held_out, [chosen for chosen, _ in scores], [rejected for _, rejected in scores])
+    found = reward_accuracy(held_out, *score_comparisons(model, template, held_out))
     return {"comparisons": len(held_out), "accuracy": found.overall.to_json() if found is not None else None}
 
 

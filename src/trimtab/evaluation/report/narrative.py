@@ -74,15 +74,24 @@ def _revise(stage: StageRecord) -> list[str]:
     prompts, kept, rounds = (stage.summary.get(name) for name in ("prompts", "revisions", "rounds"))
     if prompts is None or kept is None or rounds is None:
         return []
-    reasons = sorted(stage.summary.get("dropped", {}).items(), key=lambda item: -item[1])
-    why = ", ".join(f"{reason} {count}" for reason, count in reasons)
     helpful = stage.summary.get("helpful")
     return [
         f"It answered {_count(prompts, 'request')} and revised each answer {_times(rounds)}. Of {prompts * rounds:,} "
-        f"revisions {kept:,} were kept" + (f"; dropped: {why}." if why else "."),
+        f"revisions {kept:,} were kept{_dropped(stage)}.",
         _scored_by(stage),
         f"{_count(helpful, 'answer')} to harmless requests were mixed in." if helpful else "",
     ]
+
+
+def _dropped(stage: StageRecord) -> str:
+    """What a stage's filters dropped, the most frequent reason first; nothing where they dropped nothing."""
+    reasons = sorted(stage.summary.get("dropped", {}).items(), key=lambda item: -item[1])
+    return f"; dropped: {', '.join(f'{reason} {count}' for reason, count in reasons)}" if reasons else ""
+
+
+def _asked(stage: StageRecord, setting: str) -> str:
+    """The model that a stage asks: the setting's, or the one behind a server."""
+    return stage.config.get(setting) or (stage.config.get("endpoint") or {}).get("model", "a model")
 
 
 def _scored_by(stage: StageRecord) -> str:
@@ -107,13 +116,10 @@ def _self_instruct(stage: StageRecord) -> list[str]:
     if "kept" not in summary:
         return []
     kept, asked = summary["kept"], summary["instructions"]["asked"]
-    writer = stage.config.get("model") or (stage.config.get("endpoint") or {}).get("model", "a model")
-    reasons = sorted(summary["dropped"].items(), key=lambda item: -item[1])
-    why = ", ".join(f"{reason} {count}" for reason, count in reasons)
     return [
-        f"{writer} was shown some of {_count(summary['seeds'], 'task')} by people at a time and asked for "
-        f"{_count(asked, 'new task')} in {_count(summary['rounds'], 'round')}. {_count(kept['tasks'], 'task')} with "
-        f"{_count(kept['instances'], 'answer')} were kept" + (f"; dropped: {why}." if why else "."),
+        f"{_asked(stage, 'model')} was shown some of {_count(summary['seeds'], 'task')} by people at a time and asked "
+        f"for {_count(asked, 'new task')} in {_count(summary['rounds'], 'round')}. {_count(kept['tasks'], 'task')} "
+        f"with {_count(kept['instances'], 'answer')} were kept{_dropped(stage)}.",
         f"{_count(summary['seed_rows'], 'answer')} by people were mixed in." if summary.get("seed_rows") else "",
     ]
 
@@ -135,8 +141,7 @@ def _judge(stage: StageRecord) -> list[str]:
     pairs, kept = stage.summary.get("pairs"), stage.summary.get("comparisons")
     if pairs is None or kept is None:
         return []
-    judge = stage.config.get("judge") or (stage.config.get("endpoint") or {}).get("model", "a model")
-    told = f"{judge} compared {_count(pairs, 'pair')} of answers and decided {kept:,}."
+    told = f"{_asked(stage, 'judge')} compared {_count(pairs, 'pair')} of answers and decided {kept:,}."
     accuracy = (stage.summary.get("trusted") or {}).get("accuracy")
     if accuracy is None:
         return [told, "How good this judge is, nobody measured."]
