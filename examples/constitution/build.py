@@ -21,6 +21,7 @@ LONGEST_DRAFT = 28  # words
 VERSIONS = 2  # comparisons made of one harmful request
 UNKIND_EVERY = 5  # every fifth worse answer to a harmful request is a bad refusal, not an answer that goes along
 
+HARMFUL = {"kind": "red_team", "category": "twin"}
 NEEDLESS = {"kind": "look_alike", "category": "needless refusal"}
 
 Row = dict[str, Any]
@@ -150,11 +151,23 @@ def harmless_pairs(harmless: dict[str, Any], part: str) -> Iterator[Row]:
 
 
 def helpful_comparisons() -> Iterator[Row]:
-    """The harmless pairs, and needless refusals of the model's own: a preference model must know what help is."""
+    """Pairs of plain requests, and needless refusals of the model's own: a preference model must know what help is."""
+    plain = [row for row in harmless_pairs(pool("harmless"), "train") if row["kind"] == "helpful"]
     own = [{"prompt": one["prompt"], "chosen": one["answers"], "rejected": one["declines"]} for one in needless()]
-    rows = [*harmless_pairs(pool("harmless"), "train"), *(row | NEEDLESS for row in own)]
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate([*plain, *(row | NEEDLESS for row in own)], start=1):
         yield {"id": f"helpful-{number:03d}"} | row
+
+
+def twin_comparisons() -> Iterator[Row]:
+    """Pairs of the default model's own answers, one of which declines: the request alone tells which is better."""
+    lines = (HERE / "pools" / "twin_answers.jsonl").read_text(encoding="utf-8").splitlines()
+    ask_for_harm = {fields(line)[0] for lines in pool("twins").values() for line in lines}
+    for number, row in enumerate(map(json.loads, lines), start=1):
+        declines, answers = row["declines"], row["answers"]
+        harmful = row["prompt"] in ask_for_harm
+        chosen, rejected = (declines, answers) if harmful else (answers, declines)
+        pair = {"id": f"twin-{number:03d}", "prompt": row["prompt"], "chosen": chosen, "rejected": rejected}
+        yield pair | (HARMFUL if harmful else NEEDLESS)
 
 
 FILES = {
@@ -163,6 +176,7 @@ FILES = {
     "preferences": lambda: preferences("train"),
     "preferences.heldout": lambda: preferences("heldout"),
     "helpful_comparisons": helpful_comparisons,
+    "twin_comparisons": twin_comparisons,
     "development": lambda: [*red_team("development"), *benign("development")],
     "heldout": lambda: [*red_team("heldout"), *benign("heldout")],
 }
