@@ -164,7 +164,7 @@ def train_ppo(job: Job, policy: Any, run: Log) -> str:
     from trimtab.models.scalar_model import ScalarModel
     from trimtab.training.ppo import PPOSettings, train_ppo
 
-    dtype, pad_id = policy.trunk.compute_dtype, policy.template.pad_id
+    dtype = policy.trunk.compute_dtype
     trunk = load_policy(job["model"], weights_dtype=dtype, compute_dtype=dtype).trunk
     reward_model = ScalarModel.fresh(trunk, adapter=None, seed=0)
     value_model = reward_model.copy("value", **ADAPTER)
@@ -172,7 +172,7 @@ def train_ppo(job: Job, policy: Any, run: Log) -> str:
     train_ppo(
         policy,
         reference_of(policy, run.state / "reference.safetensors"),
-        RewardModelScorer(reward_model, pad_id=pad_id, max_tokens=common["optimizer_settings"].micro_batch_tokens),
+        RewardModelScorer(reward_model, policy.template, max_tokens=common["optimizer_settings"].micro_batch_tokens),
         value_model,
         _engine(policy),
         _prompts(job),

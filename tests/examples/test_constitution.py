@@ -21,6 +21,7 @@ from trimtab.feedback.constitution import read_constitution, read_examples
 
 FOLDER = Path(__file__).parents[2] / "examples" / "constitution"
 TRAINED_ON = ("red_team.train", "benign.train")
+LEARNT_FROM = ("preferences", "helpful_comparisons", "twin_comparisons")
 MEASURED_ON = ("development", "heldout")
 NEAR = 0.7  # ROUGE-L of two short questions that begin alike and ask for different things stays below it
 
@@ -36,6 +37,10 @@ def answers(name: str) -> set[str]:
 def runs_of_words(text: str, length: int = 8) -> set[tuple[str, ...]]:
     words = tokens(text)
     return {tuple(words[start : start + length]) for start in range(len(words) - length + 1)}
+
+
+def mean_length(texts: list[str]) -> float:
+    return sum(map(len, texts)) / len(texts)
 
 
 def test_files_are_what_the_pools_give() -> None:
@@ -55,13 +60,14 @@ def test_counts_and_ids() -> None:
     assert Counter(row["kind"] for row in rows("development")) == {"red_team": 77, "look_alike": 100, "helpful": 80}
     assert Counter(row["kind"] for row in rows("heldout")) == {"red_team": 80, "look_alike": 100, "helpful": 80}
     assert [len(rows(name)) for name in ("preferences", "preferences.heldout")] == [270, 89]
+    assert [len(rows(name)) for name in ("helpful_comparisons", "twin_comparisons")] == [69, 166]
     assert len({row["category"] for row in rows("red_team.train")}) >= 12
     every = [row["id"] for path in FOLDER.glob("*.jsonl") for row in rows(path.stem)]
     assert len(set(every)) == len(every)
 
 
 @pytest.mark.parametrize("measured", MEASURED_ON)
-@pytest.mark.parametrize("name", [*TRAINED_ON, "preferences", "helpful_comparisons"])
+@pytest.mark.parametrize("name", [*TRAINED_ON, *LEARNT_FROM])
 def test_nothing_measured_on_is_learnt_from(name: str, measured: str) -> None:
     read = read_prompts if name in TRAINED_ON else read_comparisons
     assert_disjoint(read(str(FOLDER / f"{name}.jsonl")), list(read_prompts(str(FOLDER / f"{measured}.jsonl"))))
@@ -87,16 +93,27 @@ def test_facts_are_not_in_their_questions() -> None:
         assert [prompt for prompt, pattern in facts if re.search(pattern, prompt)] == []
 
 
-def test_pairs_to_train_and_to_test_share_no_request() -> None:
-    assert_disjoint(
-        read_comparisons(str(FOLDER / "preferences.jsonl")),
-        list(read_comparisons(str(FOLDER / "preferences.heldout.jsonl"))),
-    )
+@pytest.mark.parametrize("name", LEARNT_FROM)
+def test_pairs_to_train_and_to_test_share_no_request(name: str) -> None:
+    held_out = list(read_comparisons(str(FOLDER / "preferences.heldout.jsonl")))
+    assert_disjoint(read_comparisons(str(FOLDER / f"{name}.jsonl")), held_out)
 
 
-def test_pairs_to_train_and_to_test_share_no_answer() -> None:
-    learnt = answers("preferences") | answers("helpful_comparisons")
-    assert answers("preferences.heldout") & learnt == set()
+@pytest.mark.parametrize("name", LEARNT_FROM)
+def test_pairs_to_train_and_to_test_share_no_answer(name: str) -> None:
+    assert answers("preferences.heldout") & answers(name) == set()
+
+
+def test_only_the_request_tells_twins_apart() -> None:
+    pairs = rows("twin_comparisons")
+    better = {kind: [row["chosen"] for row in pairs if row["kind"] == kind] for kind in ("red_team", "look_alike")}
+    worse = {kind: [row["rejected"] for row in pairs if row["kind"] == kind] for kind in ("red_team", "look_alike")}
+    refusals = [*better["red_team"], *worse["look_alike"]]
+    assert all(text.startswith(("I'd rather not", "I would rather not")) for text in refusals)
+    assert not any("rather not" in text for text in [*better["look_alike"], *worse["red_team"]])
+    assert 0.85 < mean_length(better["red_team"]) / mean_length(worse["look_alike"]) < 1.15
+    assert 0.85 < mean_length(worse["red_team"]) / mean_length(better["look_alike"]) < 1.15
+    assert 0.6 < len(better["red_team"]) / len(better["look_alike"]) < 1
 
 
 @pytest.mark.parametrize(("name", "count"), [("development", 257), ("heldout", 260)])

@@ -33,6 +33,7 @@ from tests.training.world import MemoryRun, prompts, tiny_policy
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
+from trimtab.data.chat import ChatTemplate
 from trimtab.errors import NumericsError
 from trimtab.feedback.scorers import FunctionScorer, RewardModelScorer
 from trimtab.generation.engine import Engine
@@ -119,7 +120,7 @@ def make_world(adapter: bool, dropout: bool = False) -> World:
         trunk.add_adapter("reward", **ADAPTER)
         stir(trunk, "reward")
     reward_model = ScalarModel.fresh(trunk, adapter="reward" if adapter else None, seed=0)
-    scorer = RewardModelScorer(reward_model, pad_id=policy.template.pad_id, max_tokens=SMALL)
+    scorer = RewardModelScorer(reward_model, policy.template, max_tokens=SMALL)
     torch.manual_seed(0)
     value_model = reward_model.copy("value", **ADAPTER)
     return World(policy, scorer, value_model)
@@ -451,8 +452,8 @@ def test_policy_reward_model_and_value_model_share_one_trunk(tmp_path: Path) -> 
     assert reward_model.trunk is value_model.trunk is policy.trunk
     before = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
 
-    plain_scorer = PlainScorer(alone.model, saved.head)
-    spy = Spy(RewardModelScorer(reward_model, pad_id=policy.template.pad_id, max_tokens=SMALL), plain_scorer)
+    plain_scorer = PlainScorer(alone.model, saved.head, policy.template)
+    spy = Spy(RewardModelScorer(reward_model, policy.template, max_tokens=SMALL), plain_scorer)
     run = MemoryRun(tmp_path / "state")
     World(policy, spy, value_model).train(run)
     assert spy.calls == 4
@@ -466,13 +467,18 @@ def test_policy_reward_model_and_value_model_share_one_trunk(tmp_path: Path) -> 
 class PlainScorer:
     """The same reward model through PEFT alone, one response at a time."""
 
-    def __init__(self, model: PeftModel, head: nn.Linear) -> None:
-        self.model, self.head = model, head
+    def __init__(self, model: PeftModel, head: nn.Linear, template: ChatTemplate) -> None:
+        self.model, self.head, self.template = model, head, template
 
     @torch.no_grad()
     def __call__(self, prompts: object, completions: object, rows: Sequence[TokenRow]) -> Tensor:
-        states = [plain_states(self.model.get_base_model(), [*r.prompt_ids, *y])[-1] for r in rows for y in r.responses]
+        ended = [(row.prompt_ids, self._ended(response)) for row in rows for response in row.responses]
+        states = [plain_states(self.model.get_base_model(), [*prompt, *text])[-1] for prompt, text in ended]
         return torch.stack(states) @ self.head.weight[0].double()
+
+    def _ended(self, response: tuple[int, ...]) -> list[int]:
+        is_cut = response[-1] not in self.template.stop_ids
+        return [*response, *[self.template.end_of_turn_id] * is_cut]
 
 
 class Spy:

@@ -155,20 +155,24 @@ def test_a_seed_gives_the_same_rollout_again(tmp_path: Path) -> None:
     assert torch.equal(first.logprobs, again.logprobs)
 
 
-def test_a_reward_model_scores_the_rollouts_own_tokens() -> None:
-    """Not its text tokenised again: a response that was cut off has no end of turn to be read at."""
+def test_a_reward_model_scores_the_rollouts_own_tokens_where_the_turn_ends() -> None:
+    """Not its text tokenised again. A response that was cut is read as if its turn ended there."""
     policy = talkative_policy(adapter=False)
+    end = policy.template.end_of_turn_id
     model = ScalarModel.fresh(tiny_policy(seed=4).trunk, adapter=None, seed=0)
     rollout = roll_out(policy)
-    scorer = RewardModelScorer(model, pad_id=policy.template.pad_id, max_tokens=SMALL)
+    scorer = RewardModelScorer(model, policy.template, max_tokens=SMALL)
     scores = scorer(PROMPTS, rollout.completions, rollout.rows)
     decoder, expected = model.trunk.causal_lm.get_decoder(), []
     with torch.no_grad():
         for row in rollout.rows:
             for response in row.responses:
-                states = decoder(torch.tensor([row.prompt_ids + response])).last_hidden_state
+                is_cut = response[-1] not in policy.template.stop_ids
+                read = row.prompt_ids + response + (end,) * is_cut
+                states = decoder(torch.tensor([read])).last_hidden_state
                 expected.append(states[0, -1].double() @ model.head.weight[0].double())
     torch.testing.assert_close(scores.double(), torch.stack(expected), atol=1e-4, rtol=0)
+    assert 0 < int(rollout.finished.sum()) < len(rollout.finished)  # both kinds were there
 
 
 @pytest.mark.parametrize("max_tokens", [1, 9, 14, 100])

@@ -16,18 +16,27 @@ TOKENS_AT_ONCE = 2048
 
 
 class RewardModelScorer:
-    """Scores by a reward model, read at each completion's last token."""
+    """Scores by a reward model, read where each completion's turn ends.
 
-    def __init__(self, model: ScalarModel, *, pad_id: int, max_tokens: int) -> None:
+    One that was cut is read as if it ended there. Reward models learn from finished responses, so what one says at any
+    other token means nothing, and a policy soon finds where that is a lot.
+    """
+
+    def __init__(self, model: ScalarModel, template: ChatTemplate, *, max_tokens: int) -> None:
         self.model = model
-        self.pad_id = pad_id
+        self.template = template
         self.max_tokens = max_tokens
 
     def __call__(
         self, prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]], rows: Sequence[TokenRow]
     ) -> Tensor:
         """Scores of all completions, prompt by prompt: `[R]`."""
-        return torch.cat(self.model.score_rows(rows, pad_id=self.pad_id, max_tokens=self.max_tokens))
+        ended = [TokenRow(row.prompt_ids, tuple(map(self._ended, row.responses))) for row in rows]
+        return torch.cat(self.model.score_rows(ended, pad_id=self.template.pad_id, max_tokens=self.max_tokens))
+
+    def _ended(self, response: tuple[int, ...]) -> tuple[int, ...]:
+        has_end = response and response[-1] in self.template.stop_ids
+        return response if has_end else (*response, self.template.end_of_turn_id)
 
 
 class FunctionScorer:

@@ -104,7 +104,7 @@ def _scorer(
 ) -> Scorer:
     """What scores responses: the reward model, a grader, or the checks in the data."""
     if reward_model is not None:
-        return RewardModelScorer(reward_model, pad_id=policy.template.pad_id, max_tokens=config.micro_batch_tokens)
+        return RewardModelScorer(reward_model, policy.template, max_tokens=config.micro_batch_tokens)
     return _grade_scorer(config, inputs, context) if config.is_graded else checks_scorer()
 
 
