@@ -340,3 +340,15 @@ def test_only_long_curves_are_smoothed() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_a_reward_model_on_a_frozen_model_is_told(tmp_path: Path) -> None:
+    config = {"data": "pairs.jsonl", "frozen": True, "l2": 1e-4, "learning_rate": 1e-4, "num_epochs": 1}
+    step = {"step": 1, "reward_model/accuracy": 0.9, "reward_model/loss": 0.3}
+    judge = write_stage(
+        tmp_path, "reward", "reward_model", config, seconds=1.0, summary={"comparisons": 30}, metrics=[step]
+    )
+    (stage,) = told(judge, evaluated(tmp_path, "dpo")).stages[:1]
+    assert stage.here.startswith("It had 30 comparisons to learn from. The model stays as it is;")
+    assert "90 % of the choices it was learning from" in stage.here
+    assert [fact.name for fact in stage.settings] == ["data"]

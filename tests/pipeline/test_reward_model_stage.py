@@ -13,14 +13,15 @@ from torch import Tensor
 
 from trimtab.config import load_recipe
 from trimtab.config.load import Recipe
-from trimtab.errors import DataError, RecipeError
-from trimtab.models.loading import load_reward_model
+from trimtab.errors import DataError, ModelError, RecipeError
+from trimtab.models.loading import load_bilinear_reward, load_reward_model
 from trimtab.models.rows import TokenRow
 from trimtab.models.trunk import SCORE_SUFFIX
 from trimtab.pipeline.artifacts import read_artifact
 from trimtab.pipeline.data_checks import check_data
+from trimtab.pipeline.resolve import load_scorer
+from trimtab.pipeline.reward_model_stage import run_reward_model
 from trimtab.pipeline.runner import run
-from trimtab.pipeline.training_stages import run_reward_model
 from trimtab.training.grades import SCALE_FILE
 
 TEXTS = ["Approved.", "Missing receipt.", "Refused."]
@@ -153,3 +154,53 @@ def test_it_is_measured_on_comparisons_kept_away_from_it(tmp_path: Path) -> None
     (tmp_path / "unseen.jsonl").write_text(json.dumps(rows[0]) + "\n")
     with pytest.raises(DataError, match="held-out data and the data of reward_model overlap"):
         check_data(wanted, ["reward_model"])
+
+
+def frozen_recipe(folder: Path) -> Path:
+    """A head on a frozen model, another that goes on from it, and a reward model that cannot."""
+    recipe(folder, "normalize: false", [PAIR | {"prompt": f"question {n}"} for n in range(8)])
+    path = folder / "recipe.yaml"
+    path.write_text(
+        """stages:
+  first: {kind: reward_model, model: model, data: rows.jsonl, frozen: true}
+  second: {kind: reward_model, model: first, data: rows.jsonl, frozen: true, l2: 1.0e-6}
+runtime: {threads: 1, precision: fp32}
+"""
+    )
+    return path
+
+
+def test_a_frozen_model_gets_a_head_that_another_goes_on_from(tmp_path: Path) -> None:
+    path = frozen_recipe(tmp_path)
+    functions = {"reward_model": run_reward_model}
+    finished = [one.artifact for one in run(load_recipe(path), tmp_path / "store", functions=functions)]
+    assert [one.record.summary for one in finished] == [{"comparisons": 8, "prompts": 8}] * 2
+    rows = [TokenRow((5, 6), ((7, 8), (9,)))]
+    first, second = (load_bilinear_reward(one.path).score_rows(rows, pad_id=0, max_tokens=100)[0] for one in finished)
+    assert first.isfinite().all()
+    assert first[0] != first[1]
+    assert (first - second).abs().max() > 1e-6
+    assert (
+        load_scorer(finished[1].path, load_recipe(path).runtime, allow_remote_code=False)[0]
+        .score_rows(rows, pad_id=0, max_tokens=100)[0]
+        .equal(second)
+    )
+
+
+def test_a_frozen_models_head_is_not_trained_on(tmp_path: Path) -> None:
+    path = frozen_recipe(tmp_path)
+    path.write_text(path.read_text().replace("frozen: true, l2: 1.0e-6", "num_epochs: 1"))
+    with pytest.raises(ModelError, match="only frozen: true can go on from"):
+        run(load_recipe(path), tmp_path / "store", functions={"reward_model": run_reward_model})
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("frozen: true", "takes no training steps, so leave out prompts_per_step"),
+        ("l2: 0.1", "l2 is for frozen: true"),
+    ],
+)
+def test_settings_that_a_frozen_model_has_no_use_for_are_refused(tmp_path: Path, settings: str, expected: str) -> None:
+    with pytest.raises(RecipeError, match=expected):
+        recipe(tmp_path, settings, [PAIR])

@@ -96,6 +96,13 @@ class TextTuningStage(TrainingStage):
     max_length: int = Field(256, gt=1, description="Tokens of a row; the text is packed into rows without padding.")
 
 
+FROZEN_SETTINGS = {
+    *ReadingStage.model_fields,
+    *("model", "kind", "frozen", "l2", "normalize", "held_out", "seed", "max_length", "micro_batch_tokens"),
+}
+"""What a reward model on a frozen trunk has a use for."""
+
+
 class RewardModelStage(TrainingStage):
     """A reward model: learn from comparisons, rankings or grades to score responses."""
 
@@ -122,6 +129,14 @@ class RewardModelStage(TrainingStage):
         True, description="Give the scores of compared responses (64 prompts of them) mean 0 and deviation 1."
     )
     max_steps: int | None = Field(None, gt=0, description="Stop after this many steps, whatever num_epochs says.")
+    frozen: bool = Field(
+        False,
+        description="Leave the model as it is and learn a bilinear head on what it has in mind of prompt and response: "
+        "for a few hundred comparisons, in one reading. Settings of training steps then mean nothing and are refused.",
+    )
+    l2: float = Field(
+        1e-4, gt=0, description="How strongly a frozen model's head is pulled to zero, or to the head it goes on from."
+    )
     held_out: str | None = Field(
         None, description="Comparisons that it learns nothing from, on which it is measured when it is done."
     )
@@ -133,6 +148,15 @@ class RewardModelStage(TrainingStage):
             raise ValueError("data holds rankings or grades, so ranking_loss or grade_loss must be pairs")
         if others and self.centering:
             raise ValueError(f"centering is for pairs, but {others[0]} is {getattr(self, others[0])}")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_no_steps_when_frozen(self) -> RewardModelStage:
+        idle = sorted(self.model_fields_set - FROZEN_SETTINGS) if self.frozen else []
+        if idle:
+            raise ValueError(f"frozen: true takes no training steps, so leave out {', '.join(idle)}")
+        if not self.frozen and "l2" in self.model_fields_set:
+            raise ValueError("l2 is for frozen: true")
         return self
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from trimtab.data.chat import ChatTemplate
+from trimtab.models.reward_model import RewardModel
 from trimtab.models.rows import TokenRow
-from trimtab.models.scalar_model import ScalarModel
 from trimtab.types import Comparison, Completion, Prompt
 
 TOKENS_AT_ONCE = 2048
@@ -22,7 +22,7 @@ class RewardModelScorer:
     other token means nothing, and a policy soon finds where that is a lot.
     """
 
-    def __init__(self, model: ScalarModel, template: ChatTemplate, *, max_tokens: int) -> None:
+    def __init__(self, model: RewardModel, template: ChatTemplate, *, max_tokens: int) -> None:
         self.model = model
         self.template = template
         self.max_tokens = max_tokens
@@ -60,7 +60,7 @@ class FunctionScorer:
 
 
 def score_texts(
-    model: ScalarModel, template: ChatTemplate, answered: Sequence[tuple[Prompt, Sequence[str]]]
+    model: RewardModel, template: ChatTemplate, answered: Sequence[tuple[Prompt, Sequence[str]]]
 ) -> list[list[float]]:
     """The scores of finished answers to each prompt, as texts, whatever model wrote them."""
     rows = [text_row(template, prompt, answers) for prompt, answers in answered]
@@ -68,7 +68,7 @@ def score_texts(
 
 
 def score_comparisons(
-    model: ScalarModel, template: ChatTemplate, comparisons: Sequence[Comparison]
+    model: RewardModel, template: ChatTemplate, comparisons: Sequence[Comparison]
 ) -> tuple[list[float], list[float]]:
     """The scores of the chosen responses, and of the rejected ones."""
     scores = score_texts(model, template, [(one.prompt, [one.chosen, one.rejected]) for one in comparisons])

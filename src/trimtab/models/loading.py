@@ -13,10 +13,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from trimtab.data.chat import ChatTemplate
 from trimtab.data.chat_templates import give_template
 from trimtab.errors import ModelError
+from trimtab.models.bilinear_reward import BilinearReward, base_of_bilinear, is_bilinear, load_bilinear_head
 from trimtab.models.policy import Policy, head_logits
 from trimtab.models.registry import base_of, check_folder, is_adapter, load_tokenizer, locate
 from trimtab.models.rows import TokenRow, lay_out
-from trimtab.models.scalar_model import ScalarModel, load_head
+from trimtab.models.scalar_model import ScalarModel, is_scalar_model, load_head
 from trimtab.models.trunk import Trunk
 
 POLICY_ADAPTER = "policy"
@@ -55,6 +56,30 @@ def load_policy(
     trunk = Trunk(model.to(device=device, dtype=weights_dtype).eval(), compute_dtype=compute_dtype)
     _check_rows(trunk)
     return Policy(trunk, tokenizer, ChatTemplate(tokenizer))
+
+
+def is_reward_model(folder: Path) -> bool:
+    """Whether a reward model was saved in `folder`."""
+    return is_scalar_model(folder) or is_bilinear(folder)
+
+
+def load_bilinear_reward(
+    folder: Path,
+    *,
+    compute_dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    allow_remote_code: bool = False,
+) -> BilinearReward:
+    """Load a bilinear reward model, with a trunk of its own. Raises `ModelError`."""
+    base = base_of_bilinear(folder)
+    policy = load_policy(
+        base,
+        weights_dtype=compute_dtype,
+        compute_dtype=compute_dtype,
+        device=device,
+        allow_remote_code=allow_remote_code,
+    )
+    return BilinearReward(policy.trunk, load_bilinear_head(folder, policy.trunk.config.hidden_size), base=base)
 
 
 def load_reward_model(

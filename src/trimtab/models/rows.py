@@ -70,6 +70,19 @@ class RowBatch:
         itself = torch.eye(length, dtype=torch.bool, device=self.segments.device)
         return (allowed | itself)[:, None]
 
+    def means(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean state of each row's prompt `[B, D]` and of each response's own tokens `[R, D]`.
+
+        `states` is `[B * L, D]`. A response without tokens has the state of its prompt's last one.
+        """
+        in_prompt = (self.segments == PROMPT_SEGMENT).to(states.dtype)[:, :, None]
+        prompts = (states.view(*self.segments.shape, -1) * in_prompt).sum(1) / in_prompt.sum(1)
+        lengths = self.mask.sum(1).clamp(min=1)
+        back = torch.arange(int(lengths.max()), device=states.device).expand(len(lengths), -1)
+        within = (back < lengths[:, None]).to(states.dtype)[:, :, None]
+        own = states[(self.last_token[:, None] - back).clamp(min=0)]  # a response's tokens lie side by side
+        return prompts, (own * within).sum(1) / within.sum(1)
+
 
 def lay_out(rows: Sequence[TokenRow], *, pad_id: int, device: torch.device | str = "cpu") -> RowBatch:
     """Lay rows out as one batch. Responses keep their order: row 0's, then row 1's, ..."""

@@ -125,7 +125,7 @@ def _save_classifier(trunk: Trunk, weight: Tensor, folder: Path) -> None:
     save_file({n: t.contiguous() for n, t in weights.items()}, folder / "model.safetensors", {"format": "pt"})
 
 
-def is_reward_model(folder: Path) -> bool:
+def is_scalar_model(folder: Path) -> bool:
     """Whether a scalar model was saved in `folder`."""
     return (folder / BIAS_FILE).is_file()
 
@@ -133,7 +133,7 @@ def is_reward_model(folder: Path) -> bool:
 def load_head(folder: Path, width: int) -> nn.Linear:
     """The scalar head saved in `folder`. Raises `ModelError` when there is none or it belongs to another model."""
     bias = folder / BIAS_FILE
-    if not is_reward_model(folder):
+    if not is_scalar_model(folder):
         raise ModelError(f"{folder} is no reward model: it has no {BIAS_FILE}")
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as tensors:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from trimtab.data.chat import ChatTemplate
 from trimtab.evaluation.outputs import ModelOutputs
 from trimtab.feedback.scorers import TOKENS_AT_ONCE, text_row
+from trimtab.models.reward_model import RewardModel
 from trimtab.models.rows import TokenRow
-from trimtab.models.scalar_model import ScalarModel
 from trimtab.types import Completion
 
 
 def with_scores(
-    outputs: ModelOutputs, judge: ScalarModel, template: ChatTemplate, progress: Callable[[str, int, int], None]
+    outputs: ModelOutputs, judge: RewardModel, template: ChatTemplate, progress: Callable[[str, int, int], None]
 ) -> ModelOutputs:
     """The same answers with the reward model's scores."""
     sampled = outputs.sampled or [()] * len(outputs.greedy)

@@ -24,7 +24,7 @@ from trimtab.feedback.scorers import score_comparisons
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
 from trimtab.models.registry import load_tokenizer
-from trimtab.models.scalar_model import ScalarModel
+from trimtab.models.reward_model import RewardModel
 from trimtab.pipeline.answer_scores import with_scores
 from trimtab.pipeline.artifacts import ANSWERS, read_artifact
 from trimtab.pipeline.context import Context
@@ -192,7 +192,7 @@ def _ask(asked: _Asked, prompts: Sequence[Prompt], config: EvaluationStage, cont
 
 
 def _score_comparisons(
-    comparisons: Sequence[Comparison], judge: ScalarModel, template: ChatTemplate
+    comparisons: Sequence[Comparison], judge: RewardModel, template: ChatTemplate
 ) -> ScoredComparisons:
     return ScoredComparisons(comparisons, *score_comparisons(judge, template, comparisons))
 

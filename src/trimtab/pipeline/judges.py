@@ -22,8 +22,9 @@ from trimtab.feedback.judge import (
 from trimtab.feedback.language_model import LanguageModel, Progress
 from trimtab.feedback.scorers import score_texts
 from trimtab.generation.local import LocalModel
+from trimtab.models.loading import is_reward_model
 from trimtab.models.registry import fingerprint
-from trimtab.models.scalar_model import ScalarModel, is_reward_model
+from trimtab.models.reward_model import RewardModel
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.endpoints import stage_endpoint
 from trimtab.pipeline.resolve import Inputs, load_scorer, load_writer, source
@@ -86,7 +87,7 @@ def by_instructions(
 
 
 def by_scores(
-    model: ScalarModel, template: ChatTemplate, *, undecided: float, progress: Progress = lambda *_: None
+    model: RewardModel, template: ChatTemplate, *, undecided: float, progress: Progress = lambda *_: None
 ) -> Judge:
     """A reward model, by Bradley-Terry: the logistic function of the difference of scores. There is no order to it."""
 

@@ -22,6 +22,7 @@ from trimtab.generation.engine import Engine
 from trimtab.generation.local import LocalModel
 from trimtab.models.policy import Policy
 from trimtab.models.reference import reference_of
+from trimtab.models.reward_model import RewardModel
 from trimtab.models.scalar_model import ScalarModel
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.endpoints import keep_calls, stage_endpoint
@@ -93,14 +94,14 @@ def _summary(config: PPOStage | GRPOStage, prompts: Sized) -> Summary:
     return {"prompts": len(prompts), "responses": config.num_steps * config.prompts_per_step * config.group_size}
 
 
-def _reward_model(config: ScoredStage, inputs: Inputs, policy: Policy, context: Context) -> ScalarModel | None:
+def _reward_model(config: ScoredStage, inputs: Inputs, policy: Policy, context: Context) -> RewardModel | None:
     if config.reward_model is None:
         return None
     return load_reward_model_beside(config, config.reward_model, inputs, policy, context)
 
 
 def _scorer(
-    config: ScoredStage, inputs: Inputs, policy: Policy, reward_model: ScalarModel | None, context: Context
+    config: ScoredStage, inputs: Inputs, policy: Policy, reward_model: RewardModel | None, context: Context
 ) -> Scorer:
     """What scores responses: the reward model, a grader, or the checks in the data."""
     if reward_model is not None:
@@ -109,12 +110,12 @@ def _scorer(
 
 
 def _value_model(
-    config: PPOStage, inputs: Inputs, policy: Policy, reward_model: ScalarModel | None, context: Context
+    config: PPOStage, inputs: Inputs, policy: Policy, reward_model: RewardModel | None, context: Context
 ) -> ScalarModel:
-    """A copy of the reward model. Without one, a new head and adapter on the policy's first weights."""
+    """A copy of the reward model. Without one to train, a new head and adapter on the policy's first weights."""
     adapter = (config.adapter or Adapter()).model_dump()
     torch.manual_seed(mix(context.seed, 2))
-    if reward_model is not None:
+    if isinstance(reward_model, ScalarModel):
         return reward_model.copy("value", **adapter)
     trunk = policy.trunk
     if policy.adapter is None:  # the policy's own weights are about to change

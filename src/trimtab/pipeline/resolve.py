@@ -12,11 +12,12 @@ from trimtab.config.endpoint import EndpointSettings
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import UserError
 from trimtab.generation.endpoint import Endpoint
+from trimtab.models.bilinear_reward import is_bilinear
 from trimtab.models.hardware import choose_device, choose_dtype
-from trimtab.models.loading import load_policy, load_reward_model
+from trimtab.models.loading import load_bilinear_reward, load_policy, load_reward_model
 from trimtab.models.policy import Policy
 from trimtab.models.registry import load_tokenizer
-from trimtab.models.scalar_model import ScalarModel
+from trimtab.models.reward_model import RewardModel
 from trimtab.pipeline.artifacts import Artifact
 
 Inputs = Mapping[str, Artifact]
@@ -57,14 +58,11 @@ def load_writer(model: str, runtime: Runtime, *, chat_template: str | None = Non
     )
 
 
-def load_scorer(
-    folder: Path, runtime: Runtime, *, learns: bool = False, allow_remote_code: bool
-) -> tuple[ScalarModel, ChatTemplate]:
+def load_scorer(folder: Path, runtime: Runtime, *, allow_remote_code: bool) -> tuple[RewardModel, ChatTemplate]:
     """A reward model with a trunk of its own, and the template that it reads texts through."""
     device, dtype = hardware(runtime)
-    model = load_reward_model(
-        folder, learns=learns, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code
-    )
+    load = load_bilinear_reward if is_bilinear(folder) else load_reward_model
+    model = load(folder, compute_dtype=dtype, device=device, allow_remote_code=allow_remote_code)
     return model, ChatTemplate(load_tokenizer(str(folder)))
 
 

@@ -11,9 +11,10 @@ from trimtab.pipeline.label_stage import run_label
 from trimtab.pipeline.reinforcement_stages import run_grpo, run_ppo
 from trimtab.pipeline.report_stage import run_report
 from trimtab.pipeline.revise_stage import run_revise
+from trimtab.pipeline.reward_model_stage import run_reward_model
 from trimtab.pipeline.self_instruct_stage import run_self_instruct
 from trimtab.pipeline.text_stages import run_text_evaluation, run_text_tuning
-from trimtab.pipeline.training_stages import run_dpo, run_reward_model, run_sft
+from trimtab.pipeline.training_stages import run_dpo, run_sft
 
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {
     "sft": run_sft,

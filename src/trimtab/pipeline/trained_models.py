@@ -12,12 +12,13 @@ from trimtab.config.reinforcement import ScoredStage
 from trimtab.data.chat import ChatTemplate
 from trimtab.data.chat_templates import lacks
 from trimtab.errors import ModelError
+from trimtab.models.bilinear_reward import is_bilinear
 from trimtab.models.loading import base_of, is_adapter, load_policy, load_reward_model
 from trimtab.models.policy import Policy
 from trimtab.models.registry import load_tokenizer, locate
-from trimtab.models.scalar_model import ScalarModel
+from trimtab.models.reward_model import RewardModel
 from trimtab.pipeline.context import Context
-from trimtab.pipeline.resolve import Inputs, hardware, source
+from trimtab.pipeline.resolve import Inputs, hardware, load_scorer, source
 from trimtab.seeds import mix
 from trimtab.training.step import OptimizerSettings
 from trimtab.types import Message, Prompt
@@ -61,11 +62,14 @@ def load_for_training(
 
 def load_reward_model_beside(
     config: ScoredStage, name: str, inputs: Inputs, policy: Policy, context: Context
-) -> ScalarModel:
+) -> RewardModel:
     """The reward model, on the policy's own trunk when both are adapters on the same model."""
-    device, dtype = hardware(context.runtime)
     folder = Path(source(inputs, name))
     check_same_tokens(load_tokenizer(str(folder)), policy)
+    if is_bilinear(folder):
+        model, _ = load_scorer(folder, context.runtime, allow_remote_code=config.allow_remote_code)
+        return model
+    device, dtype = hardware(context.runtime)
     start = locate(source(inputs, config.model))
     shares = policy.adapter is not None and is_adapter(folder) and base_of(folder).resolve() == start.resolve()
     return load_reward_model(

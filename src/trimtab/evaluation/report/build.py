@@ -57,6 +57,7 @@ KEY_SETTINGS: Mapping[str, str] = {
     "beta": "price of drift (beta)",
     "clip_eps": "clip",
 }
+OF_TRAINING_STEPS = ("adapter", "num_epochs", "prompts_per_step", "learning_rate")
 HEADLINES = ("pass", "score", "bits_per_byte", "style")
 """Measures whose change is told beside the stage that brought it."""
 
@@ -144,7 +145,9 @@ def _headline(evaluation: Mapping[str, Any], metrics: Sequence[MetricRow]) -> Me
 
 def _stage(record: StageRecord, evaluation: Mapping[str, Any], page: str) -> Stage:
     config = dict(record.config) | ({"reward_model": SCORED_BY} if scored_by_checks(record) else {})
-    settings = [Fact(label, _setting(config[key])) for key, label in KEY_SETTINGS.items() if key in config]
+    idle = OF_TRAINING_STEPS if config.get("frozen") else ()
+    shown = {key: label for key, label in KEY_SETTINGS.items() if key in config and key not in idle}
+    settings = [Fact(label, _setting(config[key])) for key, label in shown.items()]
     return Stage(
         name=record.name,
         kind=record.kind,

@@ -204,6 +204,11 @@ def _comparisons(stage: StageRecord) -> str:
     if comparisons is None:
         return ""
     steps = _count(len(stage.metrics), "step")
+    if stage.config.get("frozen"):
+        return (
+            f"It had {_count(comparisons, 'comparison')} to learn from. The model stays as it is; only how a score is "
+            "made of what it has in mind is learnt."
+        )
     if stage.config.get("max_steps"):
         return f"It had {_count(comparisons, 'comparison')} to learn from and was stopped after {steps}."
     return f"It learnt from {_count(comparisons, 'comparison')} in {steps}."
