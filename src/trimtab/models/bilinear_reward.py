@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from trimtab.errors import ModelError
 from trimtab.models.features import mean_features
+from trimtab.models.registry import place_now
 from trimtab.models.rows import TokenRow
 from trimtab.models.trunk import Trunk
 
@@ -82,16 +83,9 @@ class BilinearReward:
         self.head = head
         self.base = base
 
-    def score_rows(
-        self,
-        rows: Sequence[TokenRow],
-        *,
-        pad_id: int,
-        max_tokens: int,
-        on_progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[Tensor]:
+    def score_rows(self, rows: Sequence[TokenRow], *, pad_id: int, max_tokens: int) -> list[Tensor]:
         """Scores of every response: one tensor a row, in the order of the rows."""
-        read = mean_features(self.trunk, rows, pad_id=pad_id, max_tokens=max_tokens, on_progress=on_progress)
+        read = mean_features(self.trunk, rows, pad_id=pad_id, max_tokens=max_tokens)
         return [self.head.scores(prompt, responses) for prompt, responses in read]
 
     def save(self, folder: Path) -> None:
@@ -112,9 +106,7 @@ def is_bilinear(folder: Path) -> bool:
 
 def base_of_bilinear(folder: Path) -> str:
     """What the head in `folder` stands on: where it was, or beside the head when both were moved."""
-    recorded = json.loads((folder / CONFIG_FILE).read_text())["base"]
-    beside = folder.parent / Path(recorded).name
-    return str(beside) if not Path(recorded).is_dir() and beside.is_dir() else recorded
+    return place_now(json.loads((folder / CONFIG_FILE).read_text())["base"], folder)
 
 
 def load_bilinear_head(folder: Path, width: int) -> BilinearHead:

@@ -109,12 +109,16 @@ def base_of(folder: Path) -> Path:
         recorded = json.loads(config_file.read_text()).get("base_model_name_or_path") or ""
     except ValueError as error:
         raise ModelError(f"{config_file} cannot be read: {error}") from error
-    beside = folder.parent / Path(recorded).name
-    moved = not Path(recorded).is_dir() and beside.is_dir()
-    base = beside if moved else locate(recorded) if recorded else folder
+    base = locate(place_now(recorded, folder)) if recorded else folder
     if base.resolve() == folder.resolve():
         raise ModelError(f"{folder} is an adapter, and the model it stands on is not there: {recorded or 'not named'}")
     return base
+
+
+def place_now(recorded: str, folder: Path) -> str:
+    """A model that `folder` names: where it was, or beside the folder when both were moved."""
+    beside = folder.parent / Path(recorded).name
+    return str(beside) if not Path(recorded).is_dir() and beside.is_dir() else recorded
 
 
 def check_folder(folder: Path, *, allow_remote_code: bool = False) -> None:
