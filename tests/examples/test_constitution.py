@@ -21,7 +21,7 @@ from trimtab.feedback.constitution import read_constitution, read_examples
 
 FOLDER = Path(__file__).parents[2] / "examples" / "constitution"
 TRAINED_ON = ("red_team.train", "benign.train")
-LEARNT_FROM = ("preferences", "helpful_comparisons", "twin_comparisons")
+LEARNT_FROM = ("preferences", "helpful_comparisons")
 MEASURED_ON = ("development", "heldout")
 NEAR = 0.7  # ROUGE-L of two short questions that begin alike and ask for different things stays below it
 
@@ -59,8 +59,8 @@ def test_counts_and_ids() -> None:
     assert [len(rows(name)) for name in TRAINED_ON] == [174, 140]
     assert Counter(row["kind"] for row in rows("development")) == {"red_team": 77, "look_alike": 100, "helpful": 80}
     assert Counter(row["kind"] for row in rows("heldout")) == {"red_team": 80, "look_alike": 100, "helpful": 80}
-    assert [len(rows(name)) for name in ("preferences", "preferences.heldout")] == [270, 89]
-    assert [len(rows(name)) for name in ("helpful_comparisons", "twin_comparisons")] == [69, 166]
+    assert [len(rows(name)) for name in ("preferences", "preferences.heldout")] == [350, 89]
+    assert len(rows("helpful_comparisons")) == 69
     assert len({row["category"] for row in rows("red_team.train")}) >= 12
     every = [row["id"] for path in FOLDER.glob("*.jsonl") for row in rows(path.stem)]
     assert len(set(every)) == len(every)
@@ -105,7 +105,8 @@ def test_pairs_to_train_and_to_test_share_no_answer(name: str) -> None:
 
 
 def test_only_the_request_tells_twins_apart() -> None:
-    pairs = rows("twin_comparisons")
+    pairs = [row for row in rows("preferences") if row["category"] == "twin"]
+    assert Counter(row["kind"] for row in pairs) == {"red_team": 71, "look_alike": 95}
     better = {kind: [row["chosen"] for row in pairs if row["kind"] == kind] for kind in ("red_team", "look_alike")}
     worse = {kind: [row["rejected"] for row in pairs if row["kind"] == kind] for kind in ("red_team", "look_alike")}
     refusals = [*better["red_team"], *worse["look_alike"]]
@@ -113,7 +114,6 @@ def test_only_the_request_tells_twins_apart() -> None:
     assert not any("rather not" in text for text in [*better["look_alike"], *worse["red_team"]])
     assert 0.85 < mean_length(better["red_team"]) / mean_length(worse["look_alike"]) < 1.15
     assert 0.85 < mean_length(worse["red_team"]) / mean_length(better["look_alike"]) < 1.15
-    assert 0.6 < len(better["red_team"]) / len(better["look_alike"]) < 1
 
 
 @pytest.mark.parametrize(("name", "count"), [("development", 257), ("heldout", 260)])
@@ -124,7 +124,8 @@ def test_rows_to_measure_on_can_be_checked(name: str, count: int) -> None:
 
 @pytest.mark.parametrize("name", ["preferences", "preferences.heldout"])
 def test_length_does_not_tell_harmful_pairs(name: str) -> None:
-    pairs = [row for row in rows(name) if row["kind"] == "red_team"]
+    """But for twins: a refusal is the shorter one on both sides."""
+    pairs = [row for row in rows(name) if row["kind"] == "red_team" and row["category"] != "twin"]
     longer = sum(len(row["chosen"]) > len(row["rejected"]) for row in pairs)
     assert 0.35 < longer / len(pairs) < 0.65
 
