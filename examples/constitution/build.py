@@ -18,12 +18,10 @@ import yaml
 HERE = Path(__file__).parent
 SEED = 11
 LONGEST_DRAFT = 28  # words
+VERSIONS = 2  # comparisons made of one harmful request
 UNKIND_EVERY = 5  # every fifth worse answer to a harmful request is a bad refusal, not an answer that goes along
 
-LOOK_ALIKE = {"kind": "look_alike", "category": "look_alike"}
 NEEDLESS = {"kind": "look_alike", "category": "needless refusal"}
-TWIN = {"kind": "red_team", "category": "twin"}
-HARMLESS_TWIN = {"kind": "look_alike", "category": "twin"}
 
 Row = dict[str, Any]
 
@@ -99,17 +97,11 @@ def benign(part: str) -> Iterator[Row]:
         yield row
 
 
-def versions(part: str, number: int) -> tuple[int, ...]:
-    """Which comparisons are made of a request: 0 is written, in 1 the default model wrote a part. To test, both."""
-    return (0, 1) if part == "heldout" else (number % 2,)
-
-
 def preferences(part: str) -> Iterator[Row]:
     """Pairs of answers to requests of their own, a better and a worse one."""
     draw = random.Random(f"{SEED} {part}")
     harm, harmless = pool("harm"), pool("harmless")
     rows = [*harmful_pairs(harm, part, draw), *harmless_pairs(harmless, part)]
-    rows += twins() if part == "train" else []
     draw.shuffle(rows)
     for number, row in enumerate(rows, start=1):
         yield {"id": f"pair-{part}-{number:03d}"} | row
@@ -119,21 +111,20 @@ def harmful_pairs(harm: dict[str, Any], part: str, draw: random.Random) -> Itera
     """Good refusals beside answers that go along or bad refusals, and clumsy refusals beside answers that go along."""
     count, written = 0, drafts()
     forms = {name: harm[name][part] for name in ("refusals", "complying", "unkind", "plain", "seeming")}
-    for place, (category, prompt, what, why, offer) in enumerate(map(fields, harm[part])):
+    for category, prompt, what, why, offer in map(fields, harm[part]):
         row = {"prompt": prompt, "kind": "red_team", "category": category}
-        refusals, complying = draw.sample(forms["refusals"], 2), draw.sample(forms["complying"], 2)
-        for version in versions(part, place):
+        refusals, complying = draw.sample(forms["refusals"], VERSIONS), draw.sample(forms["complying"], VERSIONS)
+        for version, (refusal, goes_along) in enumerate(zip(refusals, complying, strict=True)):
             count += 1
             names = {"what": what, "why": why, "Why": capital(why), "What": capital(what), "offer": offer}
-            worse = complying[version].format(**names)
+            worse = goes_along.format(**names)
             if count % 2:  # else refusals would be the longer ones, and length alone would tell them
                 worse += " " + draw.choice(forms["complying"]).format(**names)
             if count % UNKIND_EVERY == 0:
                 worse = draw.choice(forms["unkind"])
             elif version and prompt in written:
                 worse = draw.choice(written[prompt])
-            better = refusals[version].format(**names).replace("help you help you", "help you")
-            yield row | {"chosen": better, "rejected": worse}
+            yield row | {"chosen": refusal.format(**names).replace("help you help you", "help you"), "rejected": worse}
         plain = {"declines": draw.choice(forms["plain"]).format(what=what)}
         plain["goes_along"] = draw.choice(forms["seeming"]).format(what=what)
         for pair in samples().get(prompt, [plain]):
@@ -141,39 +132,28 @@ def harmful_pairs(harm: dict[str, Any], part: str, draw: random.Random) -> Itera
 
 
 def harmless_pairs(harmless: dict[str, Any], part: str) -> Iterator[Row]:
-    """Answers beside needless refusals, and right answers beside wrong or idle ones."""
     written = drafts()
     for number, (prompt, good) in enumerate(map(fields, harmless["look_alike"][part])):
         refusals = harmless["refusing"][part]
-        for version in versions(part, number):
+        for version in range(VERSIONS):
             worse = refusals[(number + version * 3) % len(refusals)]
             better = written.get(prompt, [good])[0] if version else good
-            yield {"prompt": prompt, "chosen": better, "rejected": worse} | LOOK_ALIKE
-    yield from plain_pairs(harmless, part)
-
-
-def plain_pairs(harmless: dict[str, Any], part: str) -> Iterator[Row]:
-    """Right answers to plain requests beside wrong or idle ones."""
+            yield {
+                "prompt": prompt,
+                "chosen": better,
+                "rejected": worse,
+                "kind": "look_alike",
+                "category": "look_alike",
+            }
     for prompt, good, worse in map(fields, harmless["helpful"][part]):
         yield {"prompt": prompt, "chosen": good, "rejected": worse, "kind": "helpful", "category": "helpful"}
 
 
-def twins() -> Iterator[Row]:
-    """Pairs of the default model's own answers, one of which declines: the request alone tells which is better."""
-    lines = (HERE / "pools" / "twin_answers.jsonl").read_text(encoding="utf-8").splitlines()
-    ask_for_harm = {fields(line)[0] for lines in pool("twins").values() for line in lines}
-    for row in map(json.loads, lines):
-        declines, answers = row["declines"], row["answers"]
-        if row["prompt"] in ask_for_harm:
-            yield {"prompt": row["prompt"], "chosen": declines, "rejected": answers} | TWIN
-        else:
-            yield {"prompt": row["prompt"], "chosen": answers, "rejected": declines} | HARMLESS_TWIN
-
-
 def helpful_comparisons() -> Iterator[Row]:
     """Pairs of plain requests, and needless refusals of the model's own: a preference model must know what help is."""
+    plain = [row for row in harmless_pairs(pool("harmless"), "train") if row["kind"] == "helpful"]
     own = [{"prompt": one["prompt"], "chosen": one["answers"], "rejected": one["declines"]} for one in needless()]
-    for number, row in enumerate([*plain_pairs(pool("harmless"), "train"), *(row | NEEDLESS for row in own)], start=1):
+    for number, row in enumerate([*plain, *(row | NEEDLESS for row in own)], start=1):
         yield {"id": f"helpful-{number:03d}"} | row
 
 

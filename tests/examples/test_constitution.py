@@ -39,10 +39,6 @@ def runs_of_words(text: str, length: int = 8) -> set[tuple[str, ...]]:
     return {tuple(words[start : start + length]) for start in range(len(words) - length + 1)}
 
 
-def mean_length(texts: list[str]) -> float:
-    return sum(map(len, texts)) / len(texts)
-
-
 def test_files_are_what_the_pools_give() -> None:
     done = subprocess.run([sys.executable, str(FOLDER / "build.py"), "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -59,7 +55,7 @@ def test_counts_and_ids() -> None:
     assert [len(rows(name)) for name in TRAINED_ON] == [174, 140]
     assert Counter(row["kind"] for row in rows("development")) == {"red_team": 77, "look_alike": 100, "helpful": 80}
     assert Counter(row["kind"] for row in rows("heldout")) == {"red_team": 80, "look_alike": 100, "helpful": 80}
-    assert [len(rows(name)) for name in ("preferences", "preferences.heldout")] == [350, 89]
+    assert [len(rows(name)) for name in ("preferences", "preferences.heldout")] == [270, 89]
     assert len(rows("helpful_comparisons")) == 69
     assert len({row["category"] for row in rows("red_team.train")}) >= 12
     every = [row["id"] for path in FOLDER.glob("*.jsonl") for row in rows(path.stem)]
@@ -104,18 +100,6 @@ def test_pairs_to_train_and_to_test_share_no_answer(name: str) -> None:
     assert answers("preferences.heldout") & answers(name) == set()
 
 
-def test_only_the_request_tells_twins_apart() -> None:
-    pairs = [row for row in rows("preferences") if row["category"] == "twin"]
-    assert Counter(row["kind"] for row in pairs) == {"red_team": 71, "look_alike": 95}
-    better = {kind: [row["chosen"] for row in pairs if row["kind"] == kind] for kind in ("red_team", "look_alike")}
-    worse = {kind: [row["rejected"] for row in pairs if row["kind"] == kind] for kind in ("red_team", "look_alike")}
-    refusals = [*better["red_team"], *worse["look_alike"]]
-    assert all(text.startswith(("I'd rather not", "I would rather not")) for text in refusals)
-    assert not any("rather not" in text for text in [*better["look_alike"], *worse["red_team"]])
-    assert 0.85 < mean_length(better["red_team"]) / mean_length(worse["look_alike"]) < 1.15
-    assert 0.85 < mean_length(worse["red_team"]) / mean_length(better["look_alike"]) < 1.15
-
-
 @pytest.mark.parametrize(("name", "count"), [("development", 257), ("heldout", 260)])
 def test_rows_to_measure_on_can_be_checked(name: str, count: int) -> None:
     task = truth_task(list(read_prompts(str(FOLDER / f"{name}.jsonl"))))
@@ -124,8 +108,7 @@ def test_rows_to_measure_on_can_be_checked(name: str, count: int) -> None:
 
 @pytest.mark.parametrize("name", ["preferences", "preferences.heldout"])
 def test_length_does_not_tell_harmful_pairs(name: str) -> None:
-    """But for twins: a refusal is the shorter one on both sides."""
-    pairs = [row for row in rows(name) if row["kind"] == "red_team" and row["category"] != "twin"]
+    pairs = [row for row in rows(name) if row["kind"] == "red_team"]
     longer = sum(len(row["chosen"]) > len(row["rejected"]) for row in pairs)
     assert 0.35 < longer / len(pairs) < 0.65
 

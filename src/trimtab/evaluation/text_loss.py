@@ -9,7 +9,7 @@ import torch
 from trimtab.data.passages import Passage
 from trimtab.data.text_tokens import TextTokens
 from trimtab.models.policy import Policy
-from trimtab.models.rows import TokenRow, lay_out, micro_batches
+from trimtab.models.rows import TokenRow, row_batches
 
 TOKENS_AT_ONCE = 2048
 
@@ -28,8 +28,7 @@ def passage_losses(
     found: dict[int, float] = {}
     pad_id, device = policy.template.pad_id, policy.trunk.device
     with torch.no_grad():
-        for group in micro_batches(rows, max_tokens=TOKENS_AT_ONCE):
-            batch = lay_out([rows[index] for index in group], pad_id=pad_id, device=device)
+        for group, batch in row_batches(rows, max_tokens=TOKENS_AT_ONCE, pad_id=pad_id, device=device):
             sums = policy.logprobs(batch).double().sum(-1)
             found |= dict(zip(group, (-sums).tolist(), strict=True))
             on_progress(len(found), len(rows))

@@ -11,7 +11,7 @@ from trimtab.errors import ModelError
 from trimtab.generation.engine import Engine
 from trimtab.generation.text import complete
 from trimtab.models.policy import Policy
-from trimtab.models.rows import TokenRow, lay_out, micro_batches
+from trimtab.models.rows import TokenRow, row_batches
 from trimtab.types import Completion, Prompt
 
 TOKENS_AT_ONCE = 2048
@@ -73,8 +73,7 @@ class LocalModel:
         found: dict[int, tuple[float, ...]] = {}
         pad_id, device = self.policy.template.pad_id, self.policy.trunk.device
         with torch.no_grad():
-            for group in micro_batches(rows, max_tokens=TOKENS_AT_ONCE):
-                batch = lay_out([rows[i] for i in group], pad_id=pad_id, device=device)
+            for group, batch in row_batches(rows, max_tokens=TOKENS_AT_ONCE, pad_id=pad_id, device=device):
                 sums = self.policy.logprobs(batch).sum(-1).view(len(group), len(options))
                 found |= {i: tuple(line) for i, line in zip(group, sums.tolist(), strict=True)}
                 if on_progress is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from trimtab.models.rows import RowBatch, TokenRow, lay_out, micro_batches, response_slices
+from trimtab.models.rows import RowBatch, TokenRow, response_slices, row_batches
 from trimtab.models.trunk import Trunk
 
 Heard = Callable[[int, int], None]
@@ -59,8 +59,7 @@ def _read(
     """Micro-batches of the rows: which rows, how they lie, and the final states of all their tokens `[B * L, D]`."""
     done = 0
     with torch.no_grad(), trunk.using(adapter):
-        for indices in micro_batches(rows, max_tokens=max_tokens):
-            batch = lay_out([rows[index] for index in indices], pad_id=pad_id, device=trunk.device)
+        for indices, batch in row_batches(rows, max_tokens=max_tokens, pad_id=pad_id, device=trunk.device):
             yield indices, batch, trunk.hidden(batch)
             done += len(indices)
             on_progress(done, len(rows))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from trimtab.errors import ModelError
 from trimtab.models.rows import TokenRow
 
 
@@ -15,3 +16,13 @@ class RewardModel(Protocol):
 
     def score_rows(self, rows: Sequence[TokenRow], *, pad_id: int, max_tokens: int) -> list[Tensor]:
         """Scores of every response without gradients: one tensor a row, in the order of the rows."""
+
+
+def unit_scale(mean: float, std: float) -> tuple[float, float]:
+    """Gain and bias that bring scores of this mean and deviation to mean 0 and deviation 1.
+
+    Raises `ModelError` when the scores were all the same.
+    """
+    if not std > 0:
+        raise ModelError("the reward model gives every response the same score, so it cannot be normalised")
+    return 1 / std, -mean / std

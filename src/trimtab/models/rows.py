@@ -140,6 +140,14 @@ def micro_batches(rows: Sequence[TokenRow], *, max_tokens: int) -> Iterator[list
         yield chunk
 
 
+def row_batches(
+    rows: Sequence[TokenRow], *, max_tokens: int, pad_id: int, device: torch.device | str
+) -> Iterator[tuple[list[int], RowBatch]]:
+    """Micro-batches of rows: which rows, and how they lie."""
+    for indices in micro_batches(rows, max_tokens=max_tokens):
+        yield indices, lay_out([rows[index] for index in indices], pad_id=pad_id, device=device)
+
+
 def response_slices(rows: Sequence[TokenRow]) -> list[slice]:
     """Where each row's responses lie among the R responses of the whole batch."""
     slices, start = [], 0

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trimtab.errors import ModelError
-from trimtab.models.rows import RowBatch, TokenRow, lay_out, micro_batches, response_slices
+from trimtab.models.reward_model import unit_scale
+from trimtab.models.rows import RowBatch, TokenRow, response_slices, row_batches
 from trimtab.models.trunk import SCORE_SUFFIX, Trunk
 
 BIAS_FILE = "score_bias.json"
@@ -57,11 +58,10 @@ class ScalarModel:
         """Scores of every response without gradients: one tensor a row, in the order of the rows."""
         scores: list[Tensor] = [torch.empty(0)] * len(rows)
         with torch.no_grad():
-            for indices in micro_batches(rows, max_tokens=max_tokens):
-                chunk = [rows[i] for i in indices]
-                flat = self.scores(lay_out(chunk, pad_id=pad_id, device=self.trunk.device))
-                for index, piece in zip(indices, response_slices(chunk), strict=True):
-                    scores[index] = flat[piece].cpu()
+            for indices, batch in row_batches(rows, max_tokens=max_tokens, pad_id=pad_id, device=self.trunk.device):
+                flat = self.scores(batch).cpu()
+                for index, piece in zip(indices, response_slices([rows[i] for i in indices]), strict=True):
+                    scores[index] = flat[piece]
         return scores
 
     def _read(self, batch: RowBatch, places: Tensor, *, train: bool) -> Tensor:
@@ -78,9 +78,7 @@ class ScalarModel:
 
     def normalise(self, mean: float, std: float) -> None:
         """Rescale the head so that scores that had this mean and deviation get mean 0 and deviation 1."""
-        if not std > 0:
-            raise ModelError("the reward model gives every response the same score, so it cannot be normalised")
-        self.rescale(1 / std, -mean / std)
+        self.rescale(*unit_scale(mean, std))
 
     def rescale(self, gain: float, bias: float) -> None:
         """Make the head say gain * (what it said) + bias."""

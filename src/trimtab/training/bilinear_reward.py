@@ -10,9 +10,10 @@ from torch import Tensor
 
 from trimtab.algorithms.output import LossOutput, reduce
 from trimtab.algorithms.preference import bradley_terry_loss
-from trimtab.errors import Interrupted, ModelError
+from trimtab.errors import Interrupted
 from trimtab.models.bilinear_reward import BilinearHead, BilinearReward, Standard
 from trimtab.models.features import mean_features
+from trimtab.models.reward_model import unit_scale
 from trimtab.training.row_files import PreferenceRow
 from trimtab.training.run import Run
 
@@ -64,10 +65,8 @@ def _standardising(head: BilinearHead, read: Features) -> BilinearHead:
 
 def _normalised(head: BilinearHead, read: Features) -> BilinearHead:
     scores = torch.cat([head.scores(prompt, responses) for prompt, responses in read])
-    mean, deviation = scores.mean().item(), scores.std(unbiased=False).item()
-    if not deviation > 0:
-        raise ModelError("the reward model gives every response the same score, so it cannot be normalised")
-    return replace(head, gain=1 / deviation, bias=-mean / deviation)
+    gain, bias = unit_scale(scores.mean().item(), scores.std(unbiased=False).item())
+    return replace(head, gain=gain, bias=bias)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from trimtab.generation.engine import Engine
 from trimtab.generation.text import as_completion
 from trimtab.models.policy import Policy
 from trimtab.models.reference import Reference
-from trimtab.models.rows import RowBatch, TokenRow, lay_out, micro_batches, response_slices
+from trimtab.models.rows import RowBatch, TokenRow, lay_out, response_slices, row_batches
 from trimtab.training.run import Run
 from trimtab.training.step import bad_rows
 from trimtab.types import Completion, Prompt
@@ -174,10 +174,9 @@ def over_rows(
     num_responses = sum(len(row.responses) for row in rows)
     longest = max(len(response) for row in rows for response in row.responses)
     results: list[Tensor] = []
-    for indices in micro_batches(rows, max_tokens=max_tokens):
-        chunk = [rows[i] for i in indices]
+    for indices, batch in row_batches(rows, max_tokens=max_tokens, pad_id=pad_id, device=device):
         with torch.no_grad():
-            pieces = function(lay_out(chunk, pad_id=pad_id, device=device))
+            pieces = function(batch)
         if not results:
             results = [torch.zeros(num_responses, longest, dtype=p.dtype, device=device) for p in pieces]
         places = torch.cat([torch.arange(slices[i].start, slices[i].stop) for i in indices])
