@@ -352,3 +352,4 @@ def test_a_reward_model_on_a_frozen_model_is_told(tmp_path: Path) -> None:
     assert stage.here.startswith("It had 30 comparisons to learn from. The model stays as it is;")
     assert "90 % of the choices it was learning from" in stage.here
     assert [fact.name for fact in stage.settings] == ["data"]
+    assert stage.figures == ()  # one number makes no curve

@@ -135,7 +135,10 @@ class RewardModelStage(TrainingStage):
         "for a few hundred comparisons, in one reading. Settings of training steps then mean nothing and are refused.",
     )
     l2: float = Field(
-        1e-4, gt=0, description="How strongly a frozen model's head is pulled to zero, or to the head it goes on from."
+        1e-4,
+        gt=0,
+        description="How strongly a frozen model's head is pulled to zero, or to the head it goes on from; to stay "
+        "near that one, 1e-3 to 1e-2.",
     )
     held_out: str | None = Field(
         None, description="Comparisons that it learns nothing from, on which it is measured when it is done."

@@ -48,10 +48,10 @@ _SPREADS: Mapping[str, str] = {"score/mean": "score/std"}
 
 
 def figures_of(stage: StageRecord) -> tuple[Figure, ...]:
-    """The figures of a stage for which numbers were logged, those for everybody first."""
+    """The figures of a stage for which numbers were logged, those for everybody first. One number makes no curve."""
     wanted = [(metric, False) for metric in FOR_ALL.get(stage.kind, ())]
     wanted += [(metric, True) for metric in FOR_ENGINEERS.get(stage.kind, ())]
-    return tuple(_figure(stage, metric, engineers) for metric, engineers in wanted if stage.curve(metric)[0])
+    return tuple(_figure(stage, metric, engineers) for metric, engineers in wanted if len(stage.curve(metric)[0]) > 1)
 
 
 def _figure(stage: StageRecord, metric: str, for_engineers: bool) -> Figure:
