@@ -15,10 +15,12 @@ from trimtab.config import load_recipe
 from trimtab.config.load import Recipe
 from trimtab.errors import DataError, ModelError, RecipeError
 from trimtab.models.loading import load_bilinear_reward, load_reward_model
+from trimtab.models.registry import fingerprint
 from trimtab.models.rows import TokenRow
 from trimtab.models.trunk import SCORE_SUFFIX
 from trimtab.pipeline.artifacts import read_artifact
 from trimtab.pipeline.data_checks import check_data
+from trimtab.pipeline.find import find_reward_model
 from trimtab.pipeline.resolve import load_scorer
 from trimtab.pipeline.reward_model_stage import run_reward_model
 from trimtab.pipeline.runner import run
@@ -185,6 +187,26 @@ def test_a_frozen_model_gets_a_head_that_another_goes_on_from(tmp_path: Path) ->
         .score_rows(rows, pad_id=0, max_tokens=100)[0]
         .equal(second)
     )
+    assert find_reward_model(str(finished[1].path)) == finished[1].path
+    assert find_reward_model(str(tmp_path / "store" / "second")) == finished[1].path
+
+
+def test_the_scale_of_a_frozen_models_head_is_part_of_what_it_is(tmp_path: Path) -> None:
+    path = frozen_recipe(tmp_path)
+    first = run(load_recipe(path), tmp_path / "store", functions={"reward_model": run_reward_model})[0].artifact.path
+    before = fingerprint(str(first))
+    file = first / "bilinear_head.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"gain": 2.0}))
+    assert fingerprint(str(first)) != before
+
+
+def test_what_a_frozen_models_head_stands_on_is_part_of_what_it_is(tmp_path: Path) -> None:
+    path = frozen_recipe(tmp_path)
+    first = run(load_recipe(path), tmp_path / "store", functions={"reward_model": run_reward_model})[0].artifact.path
+    before = fingerprint(str(first))
+    template = tmp_path / "model" / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    assert fingerprint(str(first)) != before
 
 
 def test_a_frozen_models_head_is_not_trained_on(tmp_path: Path) -> None:

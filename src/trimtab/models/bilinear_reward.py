@@ -21,12 +21,11 @@ from torch import Tensor
 
 from trimtab.errors import ModelError
 from trimtab.models.features import mean_features
-from trimtab.models.registry import place_now
+from trimtab.models.registry import BILINEAR_FILE
 from trimtab.models.rows import TokenRow
 from trimtab.models.trunk import Trunk
 
 HEAD_FILE = "bilinear_head.safetensors"
-CONFIG_FILE = "bilinear_head.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +95,12 @@ class BilinearReward:
         for name in ("prompts", "responses"):
             tensors |= {f"{name}.{one.name}": getattr(getattr(head, name), one.name) for one in fields(Standard)}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / HEAD_FILE)
-        (folder / CONFIG_FILE).write_text(json.dumps({"base": self.base, "gain": head.gain, "bias": head.bias}))
-
-
-def is_bilinear(folder: Path) -> bool:
-    """Whether a bilinear reward model was saved in `folder`."""
-    return (folder / CONFIG_FILE).is_file()
-
-
-def base_of_bilinear(folder: Path) -> str:
-    """What the head in `folder` stands on: where it was, or beside the head when both were moved."""
-    return place_now(json.loads((folder / CONFIG_FILE).read_text())["base"], folder)
+        (folder / BILINEAR_FILE).write_text(json.dumps({"base": self.base, "gain": head.gain, "bias": head.bias}))
 
 
 def load_bilinear_head(folder: Path, width: int) -> BilinearHead:
     """The head saved in `folder`. Raises `ModelError` when it belongs to another model."""
-    tensors, config = load_file(folder / HEAD_FILE), json.loads((folder / CONFIG_FILE).read_text())
+    tensors, config = load_file(folder / HEAD_FILE), json.loads((folder / BILINEAR_FILE).read_text())
     if tensors["weight"].shape != (width,):
         raise ModelError(f"{folder} was made for hidden size {len(tensors['weight'])}, but the model has {width}")
 

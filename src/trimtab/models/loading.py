@@ -13,9 +13,17 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from trimtab.data.chat import ChatTemplate
 from trimtab.data.chat_templates import give_template
 from trimtab.errors import ModelError
-from trimtab.models.bilinear_reward import BilinearReward, base_of_bilinear, is_bilinear, load_bilinear_head
+from trimtab.models.bilinear_reward import BilinearReward, load_bilinear_head
 from trimtab.models.policy import Policy, head_logits
-from trimtab.models.registry import base_of, check_folder, is_adapter, load_tokenizer, locate
+from trimtab.models.registry import (
+    base_of,
+    base_of_bilinear,
+    check_folder,
+    is_adapter,
+    is_bilinear,
+    load_tokenizer,
+    locate,
+)
 from trimtab.models.rows import TokenRow, lay_out
 from trimtab.models.scalar_model import ScalarModel, is_scalar_model, load_head
 from trimtab.models.trunk import Trunk

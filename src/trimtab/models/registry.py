@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
+BILINEAR_FILE = "bilinear_head.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 DESCRIBING = (
     "config.json",
     "adapter_config.json",
-    "score_bias.json",  # of a reward model
+    *("score_bias.json", BILINEAR_FILE),  # of a reward model
     "chat_template*",
     "tokenizer*",
     *("vocab*", "merges.txt", "*.model", "added_tokens.json", "special_tokens_map.json"),  # of older tokenizers
@@ -71,7 +72,7 @@ def _from_hub(name: str) -> Path:
 def fingerprint(name: str) -> str:
     """What identifies a model's content: it changes when the weights, the tokenizer, the template or its code do.
 
-    An adapter's covers the model it stands on. Raises `ModelError` for a file that is cut short.
+    An adapter's covers the model it stands on, and a bilinear head's. Raises `ModelError` for a file that is cut short.
     """
     if name in BUNDLED and not Path(name).is_dir():
         return f"bundled:{name}:{BUNDLED[name].weights_sha256}"
@@ -83,6 +84,8 @@ def fingerprint(name: str) -> str:
             digest.update(file.name.encode() + file.read_bytes())
     if is_adapter(folder):
         digest.update(fingerprint(str(base_of(folder))).encode())
+    if is_bilinear(folder):
+        digest.update(fingerprint(base_of_bilinear(folder)).encode())
     return f"folder:{digest.hexdigest()}"
 
 
@@ -113,6 +116,16 @@ def base_of(folder: Path) -> Path:
     if base.resolve() == folder.resolve():
         raise ModelError(f"{folder} is an adapter, and the model it stands on is not there: {recorded or 'not named'}")
     return base
+
+
+def is_bilinear(folder: Path) -> bool:
+    """Whether a folder holds a frozen reward model's bilinear head, which needs the model it stands on."""
+    return (folder / BILINEAR_FILE).is_file()
+
+
+def base_of_bilinear(folder: Path) -> str:
+    """The model a bilinear head stands on: where it was, or beside the head when both were moved."""
+    return place_now(json.loads((folder / BILINEAR_FILE).read_text())["base"], folder)
 
 
 def place_now(recorded: str, folder: Path) -> str:

@@ -46,10 +46,10 @@ def find_policy(name: str) -> str:
 
 def find_reward_model(name: str) -> Path | None:
     """The folder of a reward model, by folder or as `<store>/<stage>`; None for what is none."""
-    from trimtab.models.scalar_model import BIAS_FILE
+    from trimtab.models.loading import is_reward_model
 
     path = Path(name).expanduser()
-    if (path / BIAS_FILE).is_file():
+    if is_reward_model(path):
         return path
     of_stage = [one for one in artifacts_in(path.parent) if one.name == path.name and one.kind == "reward_model"]
     return of_stage[-1].path if of_stage else None

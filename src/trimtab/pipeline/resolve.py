@@ -12,11 +12,10 @@ from trimtab.config.endpoint import EndpointSettings
 from trimtab.data.chat import ChatTemplate
 from trimtab.errors import UserError
 from trimtab.generation.endpoint import Endpoint
-from trimtab.models.bilinear_reward import is_bilinear
 from trimtab.models.hardware import choose_device, choose_dtype
 from trimtab.models.loading import load_bilinear_reward, load_policy, load_reward_model
 from trimtab.models.policy import Policy
-from trimtab.models.registry import load_tokenizer
+from trimtab.models.registry import is_bilinear, load_tokenizer
 from trimtab.models.reward_model import RewardModel
 from trimtab.pipeline.artifacts import Artifact
 

@@ -13,9 +13,9 @@ from trimtab.data.splits import assert_disjoint
 from trimtab.errors import ModelError
 from trimtab.evaluation.tasks.reward_accuracy import reward_accuracy
 from trimtab.feedback.scorers import score_comparisons
-from trimtab.models.bilinear_reward import BilinearHead, BilinearReward, is_bilinear
+from trimtab.models.bilinear_reward import BilinearHead, BilinearReward
 from trimtab.models.loading import load_bilinear_reward, load_reward_model
-from trimtab.models.registry import load_tokenizer
+from trimtab.models.registry import is_bilinear, load_tokenizer
 from trimtab.models.reward_model import RewardModel
 from trimtab.models.scalar_model import ScalarModel, is_scalar_model
 from trimtab.pipeline.artifacts import data_source

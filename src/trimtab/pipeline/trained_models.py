@@ -12,10 +12,9 @@ from trimtab.config.reinforcement import ScoredStage
 from trimtab.data.chat import ChatTemplate
 from trimtab.data.chat_templates import lacks
 from trimtab.errors import ModelError
-from trimtab.models.bilinear_reward import is_bilinear
 from trimtab.models.loading import base_of, is_adapter, load_policy, load_reward_model
 from trimtab.models.policy import Policy
-from trimtab.models.registry import load_tokenizer, locate
+from trimtab.models.registry import is_bilinear, load_tokenizer, locate
 from trimtab.models.reward_model import RewardModel
 from trimtab.pipeline.context import Context
 from trimtab.pipeline.resolve import Inputs, hardware, load_scorer, source
