@@ -21,6 +21,7 @@ LONGEST_DRAFT = 28  # words
 VERSIONS = 2  # comparisons made of one harmful request
 UNKIND_EVERY = 5  # every fifth worse answer to a harmful request is a bad refusal, not an answer that goes along
 
+LOOK_ALIKE = {"kind": "look_alike", "category": "look_alike"}
 NEEDLESS = {"kind": "look_alike", "category": "needless refusal"}
 
 Row = dict[str, Any]
@@ -132,26 +133,26 @@ def harmful_pairs(harm: dict[str, Any], part: str, draw: random.Random) -> Itera
 
 
 def harmless_pairs(harmless: dict[str, Any], part: str) -> Iterator[Row]:
+    """Answers beside needless refusals, and right answers beside wrong or idle ones."""
     written = drafts()
     for number, (prompt, good) in enumerate(map(fields, harmless["look_alike"][part])):
         refusals = harmless["refusing"][part]
         for version in range(VERSIONS):
             worse = refusals[(number + version * 3) % len(refusals)]
             better = written.get(prompt, [good])[0] if version else good
-            yield {
-                "prompt": prompt,
-                "chosen": better,
-                "rejected": worse,
-                "kind": "look_alike",
-                "category": "look_alike",
-            }
+            yield {"prompt": prompt, "chosen": better, "rejected": worse} | LOOK_ALIKE
+    yield from plain_pairs(harmless, part)
+
+
+def plain_pairs(harmless: dict[str, Any], part: str) -> Iterator[Row]:
+    """Right answers to plain requests beside wrong or idle ones."""
     for prompt, good, worse in map(fields, harmless["helpful"][part]):
         yield {"prompt": prompt, "chosen": good, "rejected": worse, "kind": "helpful", "category": "helpful"}
 
 
 def helpful_comparisons() -> Iterator[Row]:
     """Pairs of plain requests, and needless refusals of the model's own: a preference model must know what help is."""
-    plain = [row for row in harmless_pairs(pool("harmless"), "train") if row["kind"] == "helpful"]
+    plain = plain_pairs(pool("harmless"), "train")
     own = [{"prompt": one["prompt"], "chosen": one["answers"], "rejected": one["declines"]} for one in needless()]
     for number, row in enumerate([*plain, *(row | NEEDLESS for row in own)], start=1):
         yield {"id": f"helpful-{number:03d}"} | row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -16,6 +17,9 @@ class RewardModel(Protocol):
 
     def score_rows(self, rows: Sequence[TokenRow], *, pad_id: int, max_tokens: int) -> list[Tensor]:
         """Scores of every response without gradients: one tensor a row, in the order of the rows."""
+
+    def save(self, folder: Path) -> None:
+        """Write what `is_reward_model` knows again."""
 
 
 def unit_scale(mean: float, std: float) -> tuple[float, float]:

@@ -33,13 +33,22 @@ from trimtab.types import Comparison
 
 
 def run_reward_model(config: RewardModelStage, inputs: Inputs, context: Context) -> Summary:
-    """Train a reward model on what people said. The artifact is an adapter (or a model) with a scalar head beside it.
+    """Learn to score responses from what people said, and measure it on what was held out."""
+    held_out = _kept_away(config, inputs)
+    learn = _learn_head if config.frozen else _train
+    model, template, summary = learn(config, inputs, context)
+    model.save(context.folder)
+    template.tokenizer.save_pretrained(context.folder)
+    if held_out:
+        summary["held_out"] = _accuracy(model, template, held_out)
+    return summary
+
+
+def _train(config: RewardModelStage, inputs: Inputs, context: Context) -> tuple[ScalarModel, ChatTemplate, Summary]:
+    """Train a reward model. The artifact is an adapter (or a model) with a scalar head beside it.
 
     Grades that are learnt from as such leave their scale there too.
     """
-    held_out = _kept_away(config, inputs)
-    if config.frozen:
-        return _frozen_reward_model(config, held_out, inputs, context)
     model, template = _scalar_model(config, inputs, context)
     settings: dict[str, Any] = {
         "passes": Passes(config.num_epochs, config.prompts_per_step, config.max_steps),
@@ -66,16 +75,12 @@ def run_reward_model(config: RewardModelStage, inputs: Inputs, context: Context)
         pairs = compared_prompts(config, inputs, template, context)
         train_reward_model(model, pairs, on_comparisons(model, centering=config.centering), **settings)
         summary = {"comparisons": pairs.num_pairs, "prompts": len(pairs)}
-    model.save(context.folder)
-    template.tokenizer.save_pretrained(context.folder)
-    if held_out:
-        summary["held_out"] = _accuracy(model, template, held_out)
-    return summary
+    return model, template, summary
 
 
-def _frozen_reward_model(
-    config: RewardModelStage, held_out: Sequence[Comparison], inputs: Inputs, context: Context
-) -> Summary:
+def _learn_head(
+    config: RewardModelStage, inputs: Inputs, context: Context
+) -> tuple[BilinearReward, ChatTemplate, Summary]:
     """Learn a bilinear head on the model as it is. The artifact is the head, and where its model is."""
     model, template = _bilinear(config, inputs, context)
     pairs = compared_prompts(config, inputs, template, context)
@@ -88,12 +93,7 @@ def _frozen_reward_model(
         max_tokens=config.micro_batch_tokens,
         run=context,
     )
-    model.save(context.folder)
-    template.tokenizer.save_pretrained(context.folder)
-    summary: Summary = {"comparisons": pairs.num_pairs, "prompts": len(pairs)}
-    if held_out:
-        summary["held_out"] = _accuracy(model, template, held_out)
-    return summary
+    return model, template, {"comparisons": pairs.num_pairs, "prompts": len(pairs)}
 
 
 def _kept_away(config: RewardModelStage, inputs: Inputs) -> list[Comparison]:
